@@ -1,0 +1,156 @@
+"""What the actors need of their neighbours, in domain words; `app/wiring.py` joins them to the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from domain.commands import CastVote
+from domain.deadlines import Deadline
+from domain.feed import FeedMessage
+from domain.ids import MarketId, Wallet
+from domain.intents import Intent, Settlement
+from domain.market import Market
+from domain.observed import ChainConfig
+from domain.tally import Tally, VoteType
+
+Epochs = Mapping[int, int]
+"""virtual shard -> the ownership epoch under which this process writes."""
+
+
+class Fenced(Exception):
+    """Another process owns one of the virtual shards now; nothing was written and this process must end."""
+
+    def __init__(self, expected: Epochs, found: Epochs) -> None:
+        super().__init__(f"epochs {dict(expected)} expected, {dict(found)} found")
+        self.expected = dict(expected)
+        self.found = dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A vote on its way into `vote_records`, with the market version of the commit that takes it."""
+
+    vote: CastVote
+    market_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedVote:
+    """A vote that is in `vote_records`, as far as a repeat or a second vote needs it."""
+
+    vote_id: str
+    market_id: MarketId
+    wallet: Wallet
+    vote_type: VoteType
+    choice: bool
+    request_id: str | None
+    market_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationNote:
+    """One row of `aggregation_results` to be written or moved on; `intent` is its key (T19)."""
+
+    intent: Intent
+    status: str
+    """pending, confirmed, failed or skipped."""
+    tally: Tally
+    percentage_bps: int
+    threshold_bps: int
+    threshold_met: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNote:
+    """An alert to be stored once per `dedupe_key`; severities CRITICAL, HIGH, MEDIUM, LOW."""
+
+    alert_type: str
+    severity: str
+    dedupe_key: str
+    market_id: MarketId | None
+    data: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Everything that one market's new version writes, in one transaction."""
+
+    market: Market
+    deadline: Deadline | None
+    is_new: bool
+    feed: tuple[FeedMessage, ...] = ()
+    planned: tuple[Intent, ...] = ()
+    applied: tuple[str, ...] = ()
+    """Intent ids whose settlement this version has taken in."""
+    aggregations: tuple[AggregationNote, ...] = ()
+    alerts: tuple[AlertNote, ...] = ()
+
+
+class JournalTransaction(Protocol):
+    """One open transaction, already fenced."""
+
+    async def insert_ballots(self, ballots: Sequence[Ballot]) -> frozenset[str]:
+        """Insert what is new and return the vote_ids that went in; the others were voted or requested before."""
+        ...
+
+    async def recorded(self, votes: Sequence[CastVote]) -> Mapping[str, RecordedVote]:
+        """For each given vote (key: its vote_id) the stored vote in its way.
+
+        A row with the same (wallet, request_id) comes before one with the same (market, wallet, vote type).
+        """
+        ...
+
+    async def tallies_at(self, wanted: Sequence[tuple[MarketId, VoteType, int]]) -> Sequence[Tally]:
+        """The tally of each (market, type) as it stood at a market version, in order."""
+        ...
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        """Write new market versions, outbox rows, intents, notes and alerts.
+
+        Raises `Fenced` when a market row does not stand at `market.version - 1`: somebody else wrote it.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """The one connection of a shard: it holds the locks and it commits (architecture section 2)."""
+
+    async def acquire(self, virtual_shards: Sequence[int], host: str, port: int, pid: int) -> dict[int, int]:
+        """Lock the virtual shards for this process and return their new epochs; waits for a dying holder, bounded."""
+        ...
+
+    def transaction(self, epochs: Epochs) -> AbstractAsyncContextManager[JournalTransaction]:
+        """Open a transaction that sees every epoch unchanged, else `Fenced`; leaving it commits, an exception undoes."""
+        ...
+
+    async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:
+        """Those of the markets that exist, each with its stored deadline."""
+        ...
+
+    async def deadlines(self, virtual_shards: Sequence[int]) -> Sequence[tuple[MarketId, Deadline]]:
+        """Every stored deadline of these virtual shards."""
+        ...
+
+    async def settlements(self, virtual_shards: Sequence[int], limit: int) -> Sequence[Settlement]:
+        """Ended attempts that no market has taken in yet, oldest first."""
+        ...
+
+    async def config(self) -> ChainConfig | None:
+        """The last GlobalConfig that was read, or None before the first."""
+        ...
+
+    async def announce_outbox(self) -> None:
+        """Wake the notifier; a hint, sent after the commit and after the callers were answered."""
+        ...
+
+    async def ping(self) -> None:
+        """One round trip; raises when the session is gone."""
+        ...
+
+    async def close(self) -> None:
+        """End the session, which frees the locks."""
+        ...

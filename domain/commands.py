@@ -1,0 +1,68 @@
+"""What somebody wants of a market; plain values that travel between processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain.ids import MarketId, Wallet
+from domain.intents import Settlement
+from domain.observed import ObservedMarket
+from domain.tally import VoteType
+
+
+@dataclass(frozen=True, slots=True)
+class CastVote:
+    """One wallet's vote; `vote_id` is new for each call, `request_id` is the caller's key for repeats."""
+
+    market_id: MarketId
+    vote_id: str
+    wallet: Wallet
+    vote_type: VoteType
+    choice: bool
+    weight: int
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptMarket:
+    """A market enters by what its account shows (decisions P3); repeating it is an observation."""
+
+    market_id: MarketId
+    observed: ObservedMarket
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeMarket:
+    """Off-chain question and category, by the creator's wallet or the admin tier only (decisions P3)."""
+
+    market_id: MarketId
+    by: Wallet | None
+    by_admin: bool
+    question: str
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveMarket:
+    """The account was read again."""
+
+    market_id: MarketId
+    observed: ObservedMarket
+
+
+@dataclass(frozen=True, slots=True)
+class FireDeadline:
+    """The market's next deadline has come; firing it twice is harmless."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
+class SettleIntent:
+    """An attempt on chain has ended."""
+
+    market_id: MarketId
+    settlement: Settlement
+
+
+Command = CastVote | AdoptMarket | DescribeMarket | ObserveMarket | FireDeadline | SettleIntent

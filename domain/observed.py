@@ -1,0 +1,67 @@
+"""What was seen on chain, in plain values; the chain package makes these, the rules only read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain.ids import MarketId, Wallet
+from domain.lifecycle import Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedMarket:
+    """One read of a MarketAccount (CI 4.2): lamports and 9-decimal shares as integers, times in Unix seconds, 0 = unset.
+
+    `slot` is the context slot of the read; an older read never overwrites a newer one (T43).
+    """
+
+    market_id: MarketId
+    pda: Wallet
+    creator: Wallet
+    state: Lifecycle
+    slot: int
+    b_parameter: int
+    initial_liquidity: int
+    current_liquidity: int
+    shares_yes: int
+    shares_no: int
+    total_volume: int
+    created_at_s: int
+    approved_at_s: int
+    activated_at_s: int
+    resolution_proposed_at_s: int
+    resolved_at_s: int
+    finalized_at_s: int
+    dispute_initiated_at_s: int
+    cancelled_at_s: int
+    proposed_outcome: bool | None
+    final_outcome: bool | None
+    proposal_likes: int
+    proposal_dislikes: int
+    dispute_agree: int
+    dispute_disagree: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """One read of GlobalConfig (CI 4.1), and which of our keys it names."""
+
+    slot: int
+    admin: Wallet
+    backend_authority: Wallet
+    proposal_threshold_bps: int
+    dispute_threshold_bps: int
+    dispute_period_s: int
+    is_paused: bool
+    may_aggregate: bool
+    """Our backend key is `backend_authority`."""
+    may_approve: bool
+    """Our admin key, if one is configured, is `admin`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainClock:
+    """The Clock sysvar at confirmed commitment: Unix seconds and the slot it was read at (decisions P6)."""
+
+    slot: int
+    unix_s: int

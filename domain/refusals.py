@@ -1,0 +1,67 @@
+"""Why a command is not done: sentences about the world, never errors of ours.
+
+Precedence for a vote, tested in this order: MarketNotFound, WrongState, VotingClosing, RequestIdReused, AlreadyVoted.
+A repeat with the same request_id is answered as the first time before any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain.ids import MarketId
+from domain.lifecycle import Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class MarketNotFound:
+    """No such market here; the caller may look on chain and adopt it."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
+class WrongState:
+    """The market is in `actual`, this needs `wanted`."""
+
+    market_id: MarketId
+    actual: Lifecycle
+    wanted: Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class VotingClosing:
+    """The tallies are on their way to the chain and take no more votes (decisions P2)."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyVoted:
+    """This wallet has voted on this market and type."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIdReused:
+    """The same request_id came with another body."""
+
+    market_id: MarketId
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotTheCreator:
+    """Only the creator's wallet or the admin tier may describe a market."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyInState:
+    """Nothing would change; callers treat it as done."""
+
+    market_id: MarketId
+
+
+Refusal = MarketNotFound | WrongState | VotingClosing | AlreadyVoted | RequestIdReused | NotTheCreator | AlreadyInState
