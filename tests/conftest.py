@@ -1,0 +1,5 @@
+"""Wires the shared fixtures; each lives in its own file below tests/support."""
+
+pytest_plugins = [
+    "tests.support.postgres",
+]
