@@ -124,7 +124,7 @@ class Journal(Protocol):
         ...
 
     def transaction(self, epochs: Epochs) -> AbstractAsyncContextManager[JournalTransaction]:
-        """Open a transaction that sees every epoch unchanged, else `Fenced`; leaving it commits, an exception undoes."""
+        """Open a transaction that sees every epoch unchanged, else `Fenced`; leaving commits, an exception undoes."""
         ...
 
     async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:

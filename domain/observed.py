@@ -10,8 +10,9 @@ from domain.lifecycle import Lifecycle
 
 @dataclass(frozen=True, slots=True)
 class ObservedMarket:
-    """One read of a MarketAccount (CI 4.2): lamports and 9-decimal shares as integers, times in Unix seconds, 0 = unset.
+    """One read of a MarketAccount (CI 4.2).
 
+    Lamports and 9-decimal shares are integers, times are Unix seconds with 0 for unset.
     `slot` is the context slot of the read; an older read never overwrites a newer one (T43).
     """
 
