@@ -1,21 +1,22 @@
 """Thespian 4.0.1, made safe to heal with: every patch this system needs in that library, and nothing else.
 
-Call `harden` first in the launcher and in each gateway, before a system base is imported. The TCP base starts its processes by
-fork, so the admin, its logger and every actor inherit the patches. Another Thespian release is refused, because each patch
-replaces a line that was read in 4.0.1. Only `multiprocTCPBase` is covered: never use the UDP or the queue base.
+Call `harden` first in the launcher and in each gateway, before a system base is imported. The TCP base starts its
+processes by fork, so the admin, its logger and every actor inherit the patches. Another Thespian release is refused,
+because each patch replaces a line that was read in 4.0.1. Only `multiprocTCPBase` is covered: never use another base
+between multiprocCommon.
 
-What was broken, and is cured here (docs/adr/0003-thespian-hardening.md; each is shown in test_thespian_hardening.py):
+What was broken, and is cured here (docs/adr/0003-thespian-hardening.md, shown in test_thespian_hardening.py):
 
 - D1 a second child that dies while the first death is being handled is never reported;
 - D2 the death of the logger kills the admin: at once, or when the starter no longer answers;
 - D3 after a SIGKILL of the admin its logger keeps the port; D4 actors outlive whoever started them;
-- D5 the admin holds the starter's descriptors: its gateway port, its database session, its own listening socket;
+- D5 the admin holds the starter's descriptors: its gateway port, its database session, its listening socket;
 - every process listens on 0.0.0.0, runs any pickle that it is sent, and dies of a negative length prefix.
 
 What no patch cures, and is therefore a rule:
 
-- D6 the loss of a remote host yields no ChildActorExited: an actor parents local children only, hosts beat in the database.
-- D7 a global name is looked up once per remote admin, then hangs: keep (host, port) in the database, never a remote name.
+- D6 the loss of a remote host yields no ChildActorExited: parent local children only, hosts beat in the database.
+- D7 a global name on a remote host is found once, then the look-up hangs: keep (host, port) in the database.
 """
 
 import contextlib
@@ -33,19 +34,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import thespian.system.admin.adminCore as admin_core  # type: ignore[import-untyped]  # the library ships no types
-import thespian.system.multiprocCommon as processes  # type: ignore[import-untyped]
-import thespian.system.transport.IPBase as addresses  # type: ignore[import-untyped]
-import thespian.system.transport.streamBuffer as streams  # type: ignore[import-untyped]
-import thespian.system.transport.TCPTransport as tcp  # type: ignore[import-untyped]
-import thespian.system.utilis as library  # type: ignore[import-untyped]
-from thespian.system import transport
+from thespian.system import multiprocCommon, utilis
+from thespian.system.admin import adminCore
+from thespian.system.transport import IPBase, SendStatus, TCPTransport, streamBuffer
 
 PINNED_VERSION = "4.0.1"
 SECRET_BYTES_MIN = 32
-FRAME_BYTES_MAX = (
-    8 * 2**20
-)  # a batch is capped at 256 KiB; 8 MiB takes 89 ms to send, 64 MiB 1.8 s
+FRAME_BYTES_MAX = 8 * 2**20  # a batch is capped at 256 KiB; 8 MiB takes 89 ms to send, 64 MiB 1.8 s
 PREFIX_BYTES_MAX = 20  # Thespian asks for 20 bytes while it does not know the length
 MAC_BYTES = 32
 LOG_BYTES_MAX = 2**20  # per file, and Thespian keeps one old file
@@ -86,11 +81,12 @@ def harden(
     host: str = "127.0.0.1",
     admitted: tuple[str, ...] = ADMITTED_PACKAGES,
 ) -> None:
-    """Patch Thespian in this process, for it and for all it will fork; a second call with the same arguments does nothing.
+    """Patch Thespian for this process and all that it will fork; the same call again does nothing.
 
     `secret` (32 bytes or more) is shared by every process that may talk to these actors. `log_dir` is where the library
-    writes its own complaints (at most 2 MiB); without it, it writes none. `host` is the address that processes listen on.
-    Raises UnknownThespian for another release, RuntimeError when a system base was imported before or the arguments changed.
+    writes its own complaints (at most 2 MiB); without it, it writes none. `host` is the address processes listen on,
+    `admitted` the packages whose classes may arrive in a message. Raises UnknownThespian for another release and
+    RuntimeError when a system base was imported before, or the arguments differ from an earlier call's.
     """
     global _settings
     wanted = (secret, log_dir, host, admitted)
@@ -106,21 +102,19 @@ def harden(
 
 
 def forbid_admin_start() -> None:
-    """Make `ActorSystem` raise AdminMissing where it would fork an admin tree: gateways join a system, they never own one."""
+    """Make `ActorSystem` raise AdminMissing where it would fork an admin: a gateway joins a tree, it never owns one."""
 
     def refuse(_self: Any, address: Any, *_: Any) -> NoReturn:
         raise AdminMissing(f"no actor system answers at {address}")
 
-    processes.multiprocessCommon._startAdmin = refuse
+    multiprocCommon.multiprocessCommon._startAdmin = refuse
 
 
-def die_with_parent(
-    sig: signal.Signals = signal.SIGKILL, parent_pid: int | None = None
-) -> None:
+def die_with_parent(sig: signal.Signals = signal.SIGKILL, parent_pid: int | None = None) -> None:
     """Ask the kernel for `sig` when the parent dies; exit at once (status 70) if it has died already.
 
-    The kernel watches the thread that forked: fork from the main thread. `parent_pid` is who the parent must be; without it
-    a parent that died before this call goes unseen. Raises OSError where the kernel refuses.
+    The kernel watches the thread that forked: fork from the main thread. `parent_pid` is who the parent must be;
+    without it a parent that died before this call goes unseen. Raises OSError where the kernel refuses.
     """
     expected = os.getppid() if parent_pid is None else parent_pid
     if _libc.prctl(_PR_SET_PDEATHSIG, int(sig), 0, 0, 0) != 0:
@@ -135,44 +129,38 @@ def refused_frames() -> int:
 
 
 def admin_pid() -> int | None:
-    """The admin this process forked last: its own child, so it must be reaped here; also the session and group of the tree."""
+    """The admin that this process forked last, None before: its child, to be reaped here; its tree is one session."""
     return _admin_pid
 
 
 def _refuse_unsafe_start(secret: bytes) -> None:
     version = importlib.metadata.version("thespian")
     if version != PINNED_VERSION:
-        raise UnknownThespian(
-            f"hardening was written for thespian {PINNED_VERSION}, found {version}"
-        )
+        raise UnknownThespian(f"hardening was written for thespian {PINNED_VERSION}, found {version}")
     if _settings is not None:
         raise RuntimeError("already hardened with other arguments")
     if "thespian.system.multiprocTCPBase" in sys.modules:
-        raise RuntimeError(
-            "harden() must run before a Thespian system base is imported"
-        )
+        raise RuntimeError("harden() must run before a Thespian system base is imported")
     if len(secret) < SECRET_BYTES_MIN:
-        raise ValueError(
-            f"the secret needs {SECRET_BYTES_MIN} bytes, got {len(secret)}"
-        )
+        raise ValueError(f"the secret needs {SECRET_BYTES_MIN} bytes, got {len(secret)}")
 
 
 def _direct_log(log_dir: Path | None) -> None:
-    """Thespian's own log goes where the caller says, bounded; by default it would be $TMPDIR/thespian.log, shared by all."""
-    library.thesplog_control(logging.WARNING, False, LOG_BYTES_MAX if log_dir else 0)
+    """Thespian's own log goes where the caller says, bounded; stock it is $TMPDIR/thespian.log, shared by all."""
+    utilis.thesplog_control(logging.WARNING, False, LOG_BYTES_MAX if log_dir else 0)
     if log_dir:
         os.environ["THESPLOG_FILE"] = str(log_dir / "thespian.log")
-        library._thesplog_file = None
+        utilis._thesplog_file = None
 
 
 def _listen_on_advertised_address() -> None:
-    original = addresses.IPActorAddress.__init__
+    original = IPBase.IPActorAddress.__init__
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         self.bindname = self.sockname
 
-    addresses.IPActorAddress.__init__ = init
+    IPBase.IPActorAddress.__init__ = init
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------
@@ -184,11 +172,9 @@ def _count_refusal() -> None:
 
 
 class _AdmittedUnpickler(pickle.Unpickler):
-    """Builds classes of the admitted packages only. The second wall: the seal has been checked before it sees a byte."""
+    """Builds classes of the admitted packages only. The second wall: the seal was checked before it sees a byte."""
 
-    def __init__(
-        self, body: bytes, admitted: tuple[str, ...], known: dict[tuple[str, str], type]
-    ) -> None:
+    def __init__(self, body: bytes, admitted: tuple[str, ...], known: dict[tuple[str, str], type]) -> None:
         super().__init__(io.BytesIO(body))
         self._admitted = admitted
         self._known = known
@@ -203,23 +189,18 @@ class _AdmittedUnpickler(pickle.Unpickler):
             raise RefusedFrame(f"{module}.{name} is not admitted")
         found = super().find_class(module, name)
         # A dotted name walks attributes: ("thespian.actors", "os.system") is a function of another module.
-        if not isinstance(found, type) or (
-            found.__module__ != module and not self._inside(found.__module__)
-        ):
+        if not isinstance(found, type) or (found.__module__ != module and not self._inside(found.__module__)):
             raise RefusedFrame(f"{module}.{name} is not a class of an admitted package")
         return found
 
     def _inside(self, module: str) -> bool:
-        return any(
-            module == package or module.startswith(package + ".")
-            for package in self._admitted
-        )
+        return any(module == package or module.startswith(package + ".") for package in self._admitted)
 
 
 class _SealedPickle:
     """Stands in for the pickle module inside the TCP transport: a frame is HMAC-SHA256(body) followed by the body.
 
-    The seal proves that the sender holds the secret, not that the frame is fresh: messages carry a key and an epoch for that.
+    The seal proves that the sender holds the secret, not that the frame is fresh: a key and an epoch are for that.
     """
 
     def __init__(self, secret: bytes, admitted: tuple[str, ...]) -> None:
@@ -240,17 +221,15 @@ class _SealedPickle:
 
     def _open(self, frame: bytes) -> Any:
         body = frame[MAC_BYTES:]
-        if not hmac.compare_digest(
-            frame[:MAC_BYTES], hmac.digest(self._secret, body, "sha256")
-        ):
+        if not hmac.compare_digest(frame[:MAC_BYTES], hmac.digest(self._secret, body, "sha256")):
             raise RefusedFrame("bad seal")
         return _AdmittedUnpickler(body, self._admitted, self._known).load()
 
 
-class _BoundedBuffer(streams.ReceiveBuffer):  # type: ignore[misc]  # untyped base
+class _BoundedBuffer(streamBuffer.ReceiveBuffer):  # type: ignore[misc]  # untyped base
     """Thespian's reader of `length>frame`, with bounds: stock, "-5>" reaches recv(-5), which kills the process."""
 
-    def addMore(self, buf: bytes) -> None:  # the library's name
+    def addMore(self, buf: bytes) -> None:  # noqa: N802  # Thespian's name
         try:
             super().addMore(buf)
             self._check_bounds()
@@ -266,23 +245,21 @@ class _BoundedBuffer(streams.ReceiveBuffer):  # type: ignore[misc]  # untyped ba
 
 
 def _seal_frames(sealed: _SealedPickle) -> None:
-    tcp.serializer = sealed
-    tcp.ReceiveBuffer = _BoundedBuffer
-    tcp.ackMsg = streams.toSendBuffer(streams.ackPacket, sealed.dumps)
-    tcp.ackDataErrMsg = streams.toSendBuffer(streams.ackDataErrPacket, sealed.dumps)
-    tcp.TCPTransport._check_XMIT_4_done = _failing_on_refusal(
-        tcp.TCPTransport._check_XMIT_4_done
-    )
+    TCPTransport.serializer = sealed
+    TCPTransport.ReceiveBuffer = _BoundedBuffer
+    TCPTransport.ackMsg = streamBuffer.toSendBuffer(streamBuffer.ackPacket, sealed.dumps)
+    TCPTransport.ackDataErrMsg = streamBuffer.toSendBuffer(streamBuffer.ackDataErrPacket, sealed.dumps)
+    TCPTransport.TCPTransport._check_XMIT_4_done = _failing_on_refusal(TCPTransport.TCPTransport._check_XMIT_4_done)
 
 
 def _failing_on_refusal(check: Callable[..., Any]) -> Callable[..., Any]:
-    """An acknowledgement that is refused fails its message. Stock it leaks one of 20 transmit slots; the 20th is the last."""
+    """A refused acknowledgement fails its message. Stock it leaks one of 20 transmit slots; the 20th is the last."""
 
     def checked(self: Any, intent: Any, received: bytes) -> Any:
         try:
             return check(self, intent, received)
         except RefusedFrame:
-            return self._finishIntent(intent, transport.SendStatus.BadPacket)
+            return self._finishIntent(intent, SendStatus.BadPacket)
 
     return checked
 
@@ -291,16 +268,14 @@ def _failing_on_refusal(check: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fix_lifecycle() -> None:
-    processes.startAdmin = _born_clean(_without_daemonising(processes.startAdmin))
-    processes.startupASLogger = _born_clean(processes.startupASLogger)
-    processes.startChild = _born_clean(processes.startChild)
-    processes.detach_child = _remembering_admin(processes.detach_child)
-    processes.MultiProcReplicator._childExited = _forget_only_this_child
-    admin_core.AdminCore.logDefs = property(
-        lambda self: self.logdefs
-    )  # childDied() misspells it
-    processes.MultiProcReplicator.h_LoggerConnected = _greeting_starter_once(
-        processes.MultiProcReplicator.h_LoggerConnected
+    multiprocCommon.startAdmin = _born_clean(_without_daemonising(multiprocCommon.startAdmin))
+    multiprocCommon.startupASLogger = _born_clean(multiprocCommon.startupASLogger)
+    multiprocCommon.startChild = _born_clean(multiprocCommon.startChild)
+    multiprocCommon.detach_child = _remembering_admin(multiprocCommon.detach_child)
+    multiprocCommon.MultiProcReplicator._childExited = _forget_only_this_child
+    adminCore.AdminCore.logDefs = property(lambda self: self.logdefs)  # childDied() misspells it
+    multiprocCommon.MultiProcReplicator.h_LoggerConnected = _greeting_starter_once(
+        multiprocCommon.MultiProcReplicator.h_LoggerConnected
     )
 
 
@@ -322,14 +297,12 @@ def _born_clean(start: Callable[..., Any]) -> Callable[..., Any]:
 def _shed_descriptors() -> None:
     """Point every inherited descriptor at /dev/null, so the parent's sockets close when the parent says so.
 
-    Replaced rather than closed: a number that stays taken cannot be reused by this process's endpoint and then be closed
-    by an inherited Python object that still thinks it owns it. The endpoint opens its own socket afterwards.
+    Replaced rather than closed: a number that stays taken cannot be reused by this process's endpoint and then be
+    closed by an inherited object that still thinks it owns it. The endpoint opens its own socket afterwards.
     """
     nothing = os.open(os.devnull, os.O_RDWR)
-    for number in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(
-            OSError
-        ):  # the listing's own descriptor is gone by now
+    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
             os.fstat(number)
             if number > 2 and number != nothing:
                 os.dup2(nothing, number)
@@ -337,7 +310,7 @@ def _shed_descriptors() -> None:
 
 
 def _without_daemonising(start_admin: Callable[..., Any]) -> Callable[..., Any]:
-    """The admin stays its starter's child. Stock forks once more to escape it, and then nothing ends it with its parent."""
+    """The admin stays its starter's child. Stock forks once more, and then nothing ends it with its parent."""
 
     def started(*args: Any) -> Any:
         fork = os.fork
@@ -367,24 +340,21 @@ def _forget_only_this_child(self: Any, address: Any) -> None:
     self._child_procs = [
         child
         for child in getattr(self, "_child_procs", [])
-        if getattr(child, "childRealAddr", child.childAddr) != address
-        or self._checkChildLiveness(child)
+        if getattr(child, "childRealAddr", child.childAddr) != address or self._checkChildLiveness(child)
     ]
 
 
 def _greeting_starter_once(connected: Callable[..., bool]) -> Callable[..., bool]:
-    """A restarted logger is adopted without greeting the starter again: if that fails, the admin takes it as its own death."""
+    """A restarted logger is adopted without greeting the starter again: a greeting that fails ends the admin."""
 
     def adopted(self: Any, envelope: Any) -> bool:
         if not hasattr(self, "oldLoggerRoot"):
             return connected(self, envelope)
         self.asLogger = envelope.sender
-        logging.root = processes.ThespianLogForwarder(self.asLogger, self.transport)
+        logging.root = multiprocCommon.ThespianLogForwarder(self.asLogger, self.transport)
         logging.Logger.root = logging.root
         logging.Logger.manager = logging.Manager(logging.root)
-        admin_core.AdminCore._activate(
-            self
-        )  # hands out what arrived while there was no logger
+        adminCore.AdminCore._activate(self)  # hands out what arrived while there was no logger
         return True
 
     return adopted
