@@ -41,3 +41,10 @@ def next_deadline(market: Market, rules: Rules, now: Now) -> Deadline | None:
 
 def _approval_waits(market: Market, rules: Rules) -> bool:
     return rules.config is not None and rules.config.may_approve and approvable(market, rules)
+
+
+def reschedule(held: Deadline | None, wanted: Deadline | None) -> Deadline | None:
+    """The deadline to keep: one that is already due is not pushed ahead by the votes that keep coming."""
+    if held is None or wanted is None or held.clock is not wanted.clock:
+        return wanted
+    return min(held, wanted, key=lambda deadline: deadline.at_s)

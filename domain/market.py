@@ -161,7 +161,7 @@ def _adopt(market: Market | None, command: AdoptMarket) -> tuple[ev.Event, ...] 
 
 
 def _cast(market: Market, command: CastVote) -> tuple[ev.Event, ...] | Refusal:
-    """Refusals in fixed order: the market's state, then voting closing; the database adds AlreadyVoted last."""
+    """Refusals in fixed order: the market's state, then voting closing; what is stored decides the rest."""
     wanted = VOTABLE_STATE[command.vote_type]
     if market.state is not wanted:
         return WrongState(market.market_id, market.state, wanted)

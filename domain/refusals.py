@@ -1,6 +1,6 @@
 """Why a command is not done: sentences about the world, never errors of ours.
 
-Precedence for a vote, tested in this order: MarketNotFound, WrongState, VotingClosing, RequestIdReused, AlreadyVoted.
+Precedence for a vote, tested in this order: MarketNotFound, RequestIdReused, WrongState, VotingClosing, AlreadyVoted.
 A repeat with the same request_id is answered as the first time before any of them.
 """
 

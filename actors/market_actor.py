@@ -1,0 +1,116 @@
+"""One market, one actor: it alone decides about its market, one message at a time.
+
+It lives in the in-process actor system of a shard and is driven in three steps: a draft, a commit by the shard, `Keep`.
+Its current state is what the journal holds; a draft that is not kept is forgotten with the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from thespian.actors import Actor
+
+from actors.effects import change_of
+from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Install, Keep, Kept
+from domain import events as ev
+from domain.commands import CastVote, Command, FireDeadline, SettleIntent
+from domain.deadlines import Deadline, next_deadline, reschedule
+from domain.ids import MarketId
+from domain.market import Market, decide, evolve
+from domain.refusals import Refusal
+from domain.rules import Now, Rules
+from domain.tally import Tally, VoteType, single
+
+
+class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
+    """Owns one market's tallies, state and deadline.
+
+    A handler never raises, because the in-process system would deliver the message three times more and out of order
+    (ADR 0003): a bug is answered with `Broken`, and the shard rebuilds the actor from the journal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._market_id = MarketId("")
+        self._market: Market | None = None
+        self._deadline: Deadline | None = None
+        self._draft: tuple[Market | None, Deadline | None] = (None, None)
+
+    def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
+        """Answer a message of the shard."""
+        reply: Admitted | Drafted | Kept | Broken | None
+        try:
+            reply = self._answer(message)
+        except Exception as error:  # the one place where a bug of the rules ends
+            reply = Broken(self._market_id, f"{type(error).__name__}: {error}")
+        if reply is not None:
+            self.send(sender, reply)
+
+    def _answer(self, message: Any) -> Admitted | Drafted | Kept | None:
+        match message:
+            case Install(market_id, market, deadline):
+                self._market_id, self._market, self._deadline = market_id, market, deadline
+            case Admit(votes, rules, now):
+                return self._admit(votes, rules, now)
+            case Count(votes, rules, now):
+                return self._count(votes, rules, now)
+            case Draft(commands, rules, now):
+                return self._decide(commands, rules, now)
+            case Keep():
+                self._market, self._deadline = self._draft
+                return Kept(self._market_id, self._market.version if self._market else 0)
+            case _:  # Thespian's own, such as ActorExitRequest
+                pass
+        return None
+
+    def _admit(self, votes: tuple[CastVote, ...], rules: Rules, now: Now) -> Admitted:
+        decisions = (decide(self._market, vote, rules, now) for vote in votes)
+        refusals = tuple(None if isinstance(decision, tuple) else decision for decision in decisions)
+        return Admitted(self._market_id, refusals, (self._market.version if self._market else 0) + 1)
+
+    def _count(self, votes: tuple[CastVote, ...], rules: Rules, now: Now) -> Drafted:
+        counted = [ev.VotesCounted(kind, _sum(votes, kind)) for kind in {vote.vote_type for vote in votes}]
+        return self._drafted(counted, (), (), rules, now)
+
+    def _decide(self, commands: tuple[Command, ...], rules: Rules, now: Now) -> Drafted:
+        market, refusals, happened = self._market, [], list[ev.Event]()
+        for command in commands:
+            decision = decide(market, command, rules, now)
+            refusals.append(None if isinstance(decision, tuple) else decision)
+            for event in decision if isinstance(decision, tuple) else ():
+                market = evolve(market, event)
+                happened.append(event)
+        return self._drafted(happened, refusals, commands, rules, now)
+
+    def _drafted(
+        self,
+        happened: Sequence[ev.Event],
+        refusals: Sequence[Refusal | None],
+        commands: Sequence[Command],
+        rules: Rules,
+        now: Now,
+    ) -> Drafted:
+        """Fold the events, move the deadline, and say what a commit would write."""
+        after = self._market
+        for event in happened:
+            after = evolve(after, event)
+        applied = tuple(c.settlement.intent.intent_id for c in commands if isinstance(c, SettleIntent))
+        if after is None:
+            return Drafted(self._market_id, tuple(refusals), None, None, None)
+        fired = any(isinstance(command, FireDeadline) for command in commands)
+        deadline = reschedule(None if fired else self._deadline, next_deadline(after, rules, now))
+        change = None
+        if after != self._market or applied:
+            change = change_of(self._market, after, happened, applied, deadline, rules)
+            after = change.market
+        self._draft = (after, deadline)
+        return Drafted(self._market_id, tuple(refusals), change, after, deadline)
+
+
+def _sum(votes: tuple[CastVote, ...], kind: VoteType) -> Tally:
+    total = Tally()
+    for vote in votes:
+        if vote.vote_type is kind:
+            total = total.plus(single(vote.choice, vote.weight))
+    return total

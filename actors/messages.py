@@ -1,0 +1,266 @@
+"""What actors say to each other: frozen values, so that nothing is shared, pickled by the sealed transport.
+
+The first half travels between processes and always names batch, slot and epoch; the second half stays inside a shard.
+Nothing here derives from Thespian's own messages: a reply that did would be swallowed (ADR 0003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors.ports import Change
+from domain.commands import CastVote, Command
+from domain.deadlines import Deadline
+from domain.ids import MarketId
+from domain.market import Market
+from domain.observed import ChainClock, ChainConfig
+from domain.outcomes import Done, VoteTaken
+from domain.refusals import Refusal
+from domain.rules import Now, Rules
+
+BATCH_COMMANDS_MAX = 1024
+"""Commands in one message; 1,024 gives 47-59 thousand durable commands a second (architecture section 2)."""
+BATCH_BYTES_MAX = 256 * 1024
+"""Size of one message; 256 KiB crosses the transport in 2.5 ms, 1 MiB in 10."""
+
+
+# --- between processes ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WrongOwner:
+    """The shard does not own this market under the epoch the sender knew; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The market's actor met a bug; it is rebuilt from the database, and nothing was written."""
+
+    incident: str
+
+
+Answer = VoteTaken | Done | Refusal | WrongOwner | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Commands for one shard; `batch_id` stays the same when the sender repeats it."""
+
+    gateway: str
+    batch_id: int
+    epochs: Mapping[int, int]
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answers to one batch, in order."""
+
+    batch_id: int
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartNode:
+    """Launcher to NodeSupervisor: what to run. Factories are dotted names, resolved in the process they run in (B7)."""
+
+    run_id: str
+    host: str
+    shard_count: int
+    shard_factory: str
+    agent_factory: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """NodeSupervisor to launcher."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartShard:
+    """NodeSupervisor to a new shard process: its place and the virtual shards it shall own."""
+
+    factory: str
+    slot: str
+    host: str
+    virtual_shards: tuple[int, ...]
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardBooted:
+    """A shard holds its locks and serves."""
+
+    slot: str
+    attempt: int
+    pid: int
+    epochs: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StartAgent:
+    """NodeSupervisor to a new chain agent."""
+
+    factory: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBooted:
+    """The chain agent serves."""
+
+    attempt: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """NodeSupervisor to its children: whom to tell what. Addresses are Thespian's own."""
+
+    shards: tuple[Any, ...]
+    agent: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """A gateway link asks for `Moved`, now and after every change; repeated as a sign of life."""
+
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """NodeSupervisor to gateways: where a slot lives and which virtual shards it owns under which epochs."""
+
+    slot: str
+    address: Any
+    epochs: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A sign of life is asked for."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """A sign of life."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Finish the batch at hand, give up the locks and end; answered by `Drained`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Nothing is in flight any more."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainNews:
+    """Chain agent to shards: the clock, and GlobalConfig when it was read anew."""
+
+    clock: ChainClock | None
+    config: ChainConfig | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPlanned:
+    """Shard to chain agent: `chain_transactions` has something to send. A hint; the agent also looks by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSettled:
+    """Chain agent to shards: an attempt ended. A hint; shards also look by themselves."""
+
+
+# --- inside a shard -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Give a new MarketActor the state that the journal holds; None for a market that may be adopted. No answer."""
+
+    market_id: MarketId
+    market: Market | None
+    deadline: Deadline | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """May these votes in? Answered by `Admitted`."""
+
+    votes: tuple[CastVote, ...]
+    rules: Rules
+    now: Now
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """For each vote a refusal or None, and the version that a commit of the others will make."""
+
+    market_id: MarketId
+    refusals: tuple[Refusal | None, ...]
+    next_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The database took these votes; draft the version that counts them. Answered by `Drafted`."""
+
+    votes: tuple[CastVote, ...]
+    rules: Rules
+    now: Now
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Decide these commands in order and draft one version. Answered by `Drafted`."""
+
+    commands: tuple[Command, ...]
+    rules: Rules
+    now: Now
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """What a commit would write, None for nothing, and for each command its refusal or None."""
+
+    market_id: MarketId
+    refusals: tuple[Refusal | None, ...]
+    change: Change | None
+    market: Market | None
+    deadline: Deadline | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The draft is committed: it is the market now. Answered by `Kept`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The market stands at this version."""
+
+    market_id: MarketId
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A handler met a bug; the actor must be dropped and rebuilt."""
+
+    market_id: MarketId
+    error: str

@@ -1,0 +1,204 @@
+"""A shard process: the Thespian actor around `ShardCore`. It owns one database session and never forks.
+
+Crash-only: any doubt about the database or about itself ends the process with a status of its own, and NodeSupervisor
+starts another one, which reads the truth again. Memory never leads the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import structlog
+from thespian.actors import Actor, ActorExitRequest, WakeupMessage
+
+from actors.factories import resolve
+from actors.messages import (
+    Batch,
+    ChainNews,
+    Drain,
+    Drained,
+    Neighbours,
+    Ping,
+    Pong,
+    Result,
+    ShardBooted,
+    StartShard,
+    WorkPlanned,
+    WorkSettled,
+)
+from actors.ports import Journal
+from actors.shard_core import ShardCore, ShardSettings
+from domain.deadlines import ClockName
+
+EXIT_DOUBT = 75
+"""EX_TEMPFAIL: memory may differ from the journal."""
+EXIT_NO_START = 76
+"""The locks, the database or the factory could not be had; NodeSupervisor waits before it tries again."""
+TURN_S_MAX = 0.5
+"""The longest pause between two looks at the timers, the settlements and the database session."""
+TURN_S_MIN = 0.001
+GATEWAYS_MAX = 64
+"""Gateways whose last result is kept for a repeat; the one that was silent longest leaves first."""
+
+log = structlog.get_logger("shard")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardParts:
+    """What the composition root hands to a shard process."""
+
+    connect: Callable[[], Awaitable[Journal]]
+    settings: ShardSettings
+
+
+class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
+    """One process of markets. Messages come one at a time; each is finished before the next is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.new_event_loop()
+        self._core: ShardCore | None = None
+        self._journal: Journal | None = None
+        self._slot = ""
+        self._agent: Any = None
+        self._answered: dict[str, Result] = {}
+        self._draining = False
+
+    def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
+        """Handle one message; whatever goes wrong ends the process."""
+        try:
+            self._receive(message, sender)
+        except BaseException as doubt:  # SystemExit too: a half-done turn must not be followed by another
+            self._die(EXIT_DOUBT, doubt)
+
+    def _receive(self, message: Any, sender: Any) -> None:
+        match message:
+            case WakeupMessage():
+                self._turn()
+            case Batch():
+                self._batch(message, sender)
+            case Ping(number):
+                self.send(sender, Pong(number, os.getpid()))
+            case ChainNews():
+                self._hear(message)
+            case WorkSettled():
+                self._settle()
+            case StartShard():
+                self._start(message, sender)
+            case Neighbours(agent=agent):
+                self._agent = agent
+                self._tell_agent()
+            case Drain():
+                self._drain()
+                self.send(sender, Drained(os.getpid()))
+            case ActorExitRequest():
+                self._drain()
+            case _:
+                log.warning("unknown message", kind=type(message).__name__)
+
+    def _start(self, start: StartShard, sender: Any) -> None:
+        try:
+            parts: ShardParts = resolve(start.factory)(start)
+            self._slot = start.slot
+            self._journal = self._run(parts.connect())
+            self._core = ShardCore(self._journal, parts.settings)
+            epochs = self._run(self._core.boot(start.virtual_shards, start.host, own_port(self.myAddress), os.getpid()))
+        except Exception as failure:
+            self._die(EXIT_NO_START, failure)
+        log.info("shard serves", slot=self._slot, virtual_shards=len(epochs), alarms=len(self._core.alarms))
+        self.send(sender, ShardBooted(start.slot, start.attempt, os.getpid(), epochs))
+        self._turn()
+
+    def _turn(self) -> None:
+        """Fire what is due, take what has settled, see that the session lives, and arm the next wakeup."""
+        if self._core is None or self._journal is None or self._draining:
+            return
+        self.wakeupAfter(timedelta(seconds=self._pause_s()))
+        self._run(self._core.fire_due())
+        self._settle()
+        self._run(self._journal.ping())
+        self._after_commit()
+
+    def _pause_s(self) -> float:
+        assert self._core is not None
+        next_at_s = self._core.alarms.next_at_s(ClockName.CHAIN)
+        chain_s = self._core.chain.unix_s(self._core.monotonic_s())
+        if next_at_s is None or chain_s is None:
+            return TURN_S_MAX
+        return min(max(next_at_s - chain_s, TURN_S_MIN), TURN_S_MAX)
+
+    def _batch(self, batch: Batch, sender: Any) -> None:
+        """Answer a batch; a repeat of the last one of this gateway gets the same result again."""
+        if self._core is None or self._draining:
+            return  # the sender repeats it to whoever owns the markets by then
+        last = self._answered.pop(batch.gateway, None)
+        result = last if last and last.batch_id == batch.batch_id else self._carry_out(batch)
+        self._answered[batch.gateway] = result
+        if len(self._answered) > GATEWAYS_MAX:
+            del self._answered[next(iter(self._answered))]
+        self.send(sender, result)
+        self._after_commit()
+
+    def _carry_out(self, batch: Batch) -> Result:
+        assert self._core is not None
+        return Result(batch.batch_id, self._run(self._core.handle(batch)))
+
+    def _hear(self, news: ChainNews) -> None:
+        if self._core is None:
+            return
+        self._core.hear(news.clock, news.config)
+        self._run(self._core.fire_due())
+        self._after_commit()
+
+    def _settle(self) -> None:
+        if self._core is not None and not self._draining:
+            while self._run(self._core.take_settlements()):
+                pass
+            self._after_commit()
+
+    def _after_commit(self) -> None:
+        """Wake the notifier and the chain agent; both also look by themselves, so a lost hint costs time only."""
+        assert self._core is not None
+        assert self._journal is not None
+        if self._core.has_news:
+            self._core.has_news = False
+            self._run(self._journal.announce_outbox())
+        self._tell_agent()
+
+    def _tell_agent(self) -> None:
+        if self._core is not None and self._core.planned_work and self._agent is not None:
+            self._core.planned_work = False
+            self.send(self._agent, WorkPlanned())
+
+    def _drain(self) -> None:
+        """Between two batches nothing is in flight, so giving up the session is all there is to do."""
+        self._draining = True
+        if self._journal is not None:
+            self._run(self._journal.close())
+            self._journal = None
+
+    def _run(self, work: Awaitable[_T]) -> _T:
+        return self._loop.run_until_complete(work)
+
+    def _die(self, status: int, cause: BaseException) -> NoReturn:
+        log.error(
+            "shard ends", slot=self._slot, status=status, error=f"{type(cause).__name__}: {cause}", exc_info=cause
+        )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def own_port(address: Any) -> int:
+    """The TCP port of a Thespian address, read from its text `ActorAddr-(T|:1900)`."""
+    match = re.search(r":(\d+)\)?$", str(address))
+    assert match, f"no port in {address}"
+    return int(match.group(1))
