@@ -4,90 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from domain.commands import CastVote
 from domain.deadlines import Deadline
-from domain.feed import FeedMessage
-from domain.ids import MarketId, Wallet
-from domain.intents import Intent, Settlement
+from domain.ids import MarketId
+from domain.intents import Settlement
+from domain.journal import AggregationNote, AlertNote, Ballot, Change, Epochs, Fenced, RecordedVote
 from domain.market import Market
 from domain.observed import ChainConfig
 from domain.tally import Tally, VoteType
 
-Epochs = Mapping[int, int]
-"""virtual shard -> the ownership epoch under which this process writes."""
-
-
-class Fenced(Exception):
-    """Another process owns one of the virtual shards now; nothing was written and this process must end."""
-
-    def __init__(self, expected: Epochs, found: Epochs) -> None:
-        super().__init__(f"epochs {dict(expected)} expected, {dict(found)} found")
-        self.expected = dict(expected)
-        self.found = dict(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Ballot:
-    """A vote on its way into `vote_records`, with the market version of the commit that takes it."""
-
-    vote: CastVote
-    market_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedVote:
-    """A vote that is in `vote_records`, as far as a repeat or a second vote needs it."""
-
-    vote_id: str
-    market_id: MarketId
-    wallet: Wallet
-    vote_type: VoteType
-    choice: bool
-    request_id: str | None
-    market_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class AggregationNote:
-    """One row of `aggregation_results` to be written or moved on; `intent` is its key (T19)."""
-
-    intent: Intent
-    status: str
-    """pending, confirmed, failed or skipped."""
-    tally: Tally
-    percentage_bps: int
-    threshold_bps: int
-    threshold_met: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertNote:
-    """An alert to be stored once per `dedupe_key`; severities CRITICAL, HIGH, MEDIUM, LOW."""
-
-    alert_type: str
-    severity: str
-    dedupe_key: str
-    market_id: MarketId | None
-    data: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Everything that one market's new version writes, in one transaction."""
-
-    market: Market
-    deadline: Deadline | None
-    is_new: bool
-    feed: tuple[FeedMessage, ...] = ()
-    planned: tuple[Intent, ...] = ()
-    applied: tuple[str, ...] = ()
-    """Intent ids whose settlement this version has taken in."""
-    aggregations: tuple[AggregationNote, ...] = ()
-    alerts: tuple[AlertNote, ...] = ()
+__all__ = [
+    "AggregationNote",
+    "AlertNote",
+    "Ballot",
+    "Change",
+    "Epochs",
+    "Fenced",
+    "Journal",
+    "JournalTransaction",
+    "RecordedVote",
+]
 
 
 class JournalTransaction(Protocol):

@@ -54,3 +54,14 @@ class Settlement:
     slot: int | None
     error_name: str | None
     observed: ObservedMarket | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTransaction:
+    """An intent with what is kept of its transaction; everything but `intent` and `status` is None until it is signed."""
+
+    intent: Intent
+    status: IntentStatus
+    raw: bytes | None
+    signature: str | None
+    last_valid_block_height: int | None

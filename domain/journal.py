@@ -1,0 +1,89 @@
+"""What a market's owner hands to its journal, and what it gets back; plain values that storage and actors share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from domain.commands import CastVote
+from domain.deadlines import Deadline
+from domain.feed import FeedMessage
+from domain.ids import MarketId, Wallet
+from domain.intents import Intent
+from domain.market import Market
+from domain.tally import Tally, VoteType
+
+Epochs = Mapping[int, int]
+"""virtual shard -> the ownership epoch under which this process writes."""
+
+
+class Fenced(Exception):
+    """Another process owns one of the virtual shards now; nothing was written and this process must end."""
+
+    def __init__(self, expected: Epochs, found: Epochs) -> None:
+        super().__init__(f"epochs {dict(expected)} expected, {dict(found)} found")
+        self.expected = dict(expected)
+        self.found = dict(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A vote on its way into `vote_records`, with the market version of the commit that takes it."""
+
+    vote: CastVote
+    market_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedVote:
+    """A vote that is in `vote_records`, as far as a repeat or a second vote needs it."""
+
+    vote_id: str
+    market_id: MarketId
+    wallet: Wallet
+    vote_type: VoteType
+    choice: bool
+    request_id: str | None
+    market_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationNote:
+    """One row of `aggregation_results` to be written or moved on; `intent` is its key (T19)."""
+
+    intent: Intent
+    status: str
+    """pending, confirmed, failed or skipped."""
+    tally: Tally
+    percentage_bps: int
+    threshold_bps: int
+    threshold_met: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNote:
+    """An alert to be stored once per `dedupe_key`; severities CRITICAL, HIGH, MEDIUM, LOW."""
+
+    alert_type: str
+    severity: str
+    dedupe_key: str
+    market_id: MarketId | None
+    data: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Everything that one market's new version writes, in one transaction."""
+
+    market: Market
+    deadline: Deadline | None
+    is_new: bool
+    feed: tuple[FeedMessage, ...] = ()
+    planned: tuple[Intent, ...] = ()
+    applied: tuple[str, ...] = ()
+    """Intent ids whose settlement this version has taken in."""
+    aggregations: tuple[AggregationNote, ...] = ()
+    alerts: tuple[AlertNote, ...] = ()
+    before: Market | None = None
+    """The version that this one replaces, where the writer has it: storage then writes only the columns that moved."""
