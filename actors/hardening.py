@@ -8,9 +8,10 @@ between multiprocCommon.
 What was broken, and is cured here (docs/adr/0003-thespian-hardening.md, shown in test_thespian_hardening.py):
 
 - D1 a second child that dies while the first death is being handled is never reported;
-- D2 the death of the logger kills the admin: at once, or when the starter no longer answers;
+- D2 the death of the logger kills the admin;
 - D3 after a SIGKILL of the admin its logger keeps the port; D4 actors outlive whoever started them;
 - D5 the admin holds the starter's descriptors: its gateway port, its database session, its listening socket;
+- D8 a child that dies while starting is never reported, and what was sent to it waits for ever;
 - every process listens on 0.0.0.0, runs any pickle that it is sent, and dies of a negative length prefix.
 
 What no patch cures, and is therefore a rule:
@@ -137,12 +138,12 @@ def _refuse_unsafe_start(secret: bytes) -> None:
     version = importlib.metadata.version("thespian")
     if version != PINNED_VERSION:
         raise UnknownThespian(f"hardening was written for thespian {PINNED_VERSION}, found {version}")
+    if len(secret) < SECRET_BYTES_MIN:
+        raise ValueError(f"the secret needs {SECRET_BYTES_MIN} bytes, got {len(secret)}")
     if _settings is not None:
         raise RuntimeError("already hardened with other arguments")
     if "thespian.system.multiprocTCPBase" in sys.modules:
         raise RuntimeError("harden() must run before a Thespian system base is imported")
-    if len(secret) < SECRET_BYTES_MIN:
-        raise ValueError(f"the secret needs {SECRET_BYTES_MIN} bytes, got {len(secret)}")
 
 
 def _direct_log(log_dir: Path | None) -> None:
@@ -253,7 +254,7 @@ def _seal_frames(sealed: _SealedPickle) -> None:
 
 
 def _failing_on_refusal(check: Callable[..., Any]) -> Callable[..., Any]:
-    """A refused acknowledgement fails its message. Stock it leaks one of 20 transmit slots; the 20th is the last."""
+    """A refused acknowledgement fails its message. Stock it leaks one of 20 transmit slots."""
 
     def checked(self: Any, intent: Any, received: bytes) -> Any:
         try:
@@ -272,11 +273,10 @@ def _fix_lifecycle() -> None:
     multiprocCommon.startupASLogger = _born_clean(multiprocCommon.startupASLogger)
     multiprocCommon.startChild = _born_clean(multiprocCommon.startChild)
     multiprocCommon.detach_child = _remembering_admin(multiprocCommon.detach_child)
-    multiprocCommon.MultiProcReplicator._childExited = _forget_only_this_child
+    replicator = multiprocCommon.MultiProcReplicator
+    replicator._childExited = _forget_only_this_child
+    replicator.childDied = _reporting_stillbirths(replicator.childDied)
     adminCore.AdminCore.logDefs = property(lambda self: self.logdefs)  # childDied() misspells it
-    multiprocCommon.MultiProcReplicator.h_LoggerConnected = _greeting_starter_once(
-        multiprocCommon.MultiProcReplicator.h_LoggerConnected
-    )
 
 
 def _born_clean(start: Callable[..., Any]) -> Callable[..., Any]:
@@ -344,17 +344,23 @@ def _forget_only_this_child(self: Any, address: Any) -> None:
     ]
 
 
-def _greeting_starter_once(connected: Callable[..., bool]) -> Callable[..., bool]:
-    """A restarted logger is adopted without greeting the starter again: a greeting that fails ends the admin."""
+def _reporting_stillbirths(died: Callable[..., bool]) -> Callable[..., bool]:
+    """A child that dies before its first word is reported too. Stock its parent waits for ever, a creator 50 s."""
 
-    def adopted(self: Any, envelope: Any) -> bool:
-        if not hasattr(self, "oldLoggerRoot"):
-            return connected(self, envelope)
-        self.asLogger = envelope.sender
-        logging.root = multiprocCommon.ThespianLogForwarder(self.asLogger, self.transport)
-        logging.Logger.root = logging.root
-        logging.Logger.manager = logging.Manager(logging.root)
-        adminCore.AdminCore._activate(self)  # hands out what arrived while there was no logger
-        return True
+    def reported(self: Any) -> bool:
+        before = getattr(self, "_child_procs", [])
+        result = died(self)
+        for child in before:
+            if child not in self._child_procs and not hasattr(child, "childRealAddr"):
+                _report_stillbirth(self, child.childNum)
+        return result
 
-    return adopted
+    return reported
+
+
+def _report_stillbirth(self: Any, number: int) -> None:
+    requests = getattr(self, "_pendingChildren", None) or {}  # of the admin only, and a list while it shuts down
+    refusal = adminCore.PendingActorResponse.ERROR_Invalid_ActorClass
+    for request in requests.pop(number, []):
+        self._sendPendingActorResponse(request, None, errorCode=refusal, errorStr="it died while starting")
+    self._retryPendingChildOperations(number, None)
