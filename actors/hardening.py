@@ -3,7 +3,7 @@
 Call `harden` first in the launcher and in each gateway, before a system base is imported. The TCP base starts its
 processes by fork, so the admin, its logger and every actor inherit the patches. Another Thespian release is refused,
 because each patch replaces a line that was read in 4.0.1. Only `multiprocTCPBase` is covered: never use another base
-between multiprocCommon.
+between processes.
 
 What was broken, and is cured here (docs/adr/0003-thespian-hardening.md, shown in test_thespian_hardening.py):
 
