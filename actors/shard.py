@@ -105,6 +105,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
                 log.warning("unknown message", kind=type(message).__name__)
 
     def _start(self, start: StartShard, sender: Any) -> None:
+        self.send(sender, Pong(0, os.getpid()))  # so that a start that hangs can be ended by pid
         try:
             parts: ShardParts = resolve(start.factory)(start)
             self._slot = start.slot

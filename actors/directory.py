@@ -1,0 +1,342 @@
+"""A gateway's way to the shards: routes by virtual shard, and one link thread for each shard that batches commands.
+
+A batch is whatever arrived while the last one was in flight: latency is one batch, throughput grows with load
+(architecture section 3). The link repeats an unanswered batch with the same key, at once when the slot has moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from thespian.actors import ActorSystem
+
+from actors.messages import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Answer, Batch, Moved, Result, Subscribe, WrongOwner
+from actors.supervisor import GLOBAL_NAME, NodeSupervisor
+from domain.commands import CastVote, Command, DescribeMarket
+from domain.ids import virtual_shard
+
+REPLY_S_MAX = 0.25
+"""How long a link waits for a result before it sends the same batch again."""
+COMMAND_S_MAX = 5.0
+"""After this long the caller is told that the outcome is unknown, or that nothing was sent."""
+QUEUED_MAX = 8192
+"""Commands that wait for one shard; one more is refused at once."""
+RESUBSCRIBE_S = 5.0
+CONNECT_RETRY_S = 0.1
+COMMAND_BYTES = 512
+"""What a command without free text takes in a message, rounded up."""
+
+log = structlog.get_logger("directory")
+
+
+class OutcomeUnknown(Exception):
+    """A command was sent and not answered in time: it may have been carried out; repeat it with the same key."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"no answer within {waited_s} s")
+        self.waited_s = waited_s
+
+
+class NotReached(Exception):
+    """No shard owns the market at the moment, and nothing was sent."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"no owner within {waited_s} s")
+        self.waited_s = waited_s
+
+
+class Overloaded(Exception):
+    """Too many commands wait for this shard; nothing was sent."""
+
+    def __init__(self, queued: int) -> None:
+        super().__init__(f"{queued} commands wait already")
+        self.queued = queued
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One command and its caller."""
+
+    command: Command
+    future: asyncio.Future[Answer]
+    expires_at_s: float
+    size_bytes: int = field(default=COMMAND_BYTES)
+
+
+class Directory:
+    """Routes commands to shards. `submit` belongs to one event loop; the links are threads with a context each.
+
+    One Thespian context in two threads mixes their answers up (ADR 0003), so no context is shared.
+    """
+
+    def __init__(self, admin_port: int) -> None:
+        self._admin_port = admin_port
+        self._lock = threading.Condition()
+        self._places: dict[str, Moved] = {}
+        self._links: dict[str, _Link] = {}
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scout = threading.Thread(target=self._scouting, name="scout", daemon=True)
+
+    def start(self) -> None:
+        """Look for the actors in the background; commands wait until a shard is known. Call in the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._scout.start()
+
+    def stop(self) -> None:
+        """Stop all threads; commands that still wait are answered `OutcomeUnknown` or `NotReached`."""
+        self._stopping.set()
+        with self._lock:
+            self._lock.notify_all()
+        for link in list(self._links.values()):
+            link.wake()
+
+    def ready(self, virtual_shards: int) -> bool:
+        """Whether an owner is known for every virtual shard."""
+        return len({vshard for place in self._places.values() for vshard in place.epochs}) == virtual_shards
+
+    async def submit(self, command: Command) -> Answer:
+        """Have the market's actor carry out a command; raises OutcomeUnknown, NotReached or Overloaded."""
+        assert self._loop is not None, "start() comes first"
+        expires_at_s = time.monotonic() + COMMAND_S_MAX
+        while True:
+            link = await self._link_for(command, expires_at_s)
+            future: asyncio.Future[Answer] = self._loop.create_future()
+            link.put(_Waiting(command, future, expires_at_s, _size_bytes(command)))
+            answer = await future
+            if not isinstance(answer, WrongOwner):
+                return answer
+            await asyncio.sleep(0.01)  # the new owner's `Moved` is on its way; bounded by expires_at_s
+
+    async def _link_for(self, command: Command, expires_at_s: float) -> _Link:
+        vshard = virtual_shard(command.market_id)
+        while time.monotonic() < expires_at_s:
+            slot = next((slot for slot, place in self._places.items() if vshard in place.epochs), None)
+            if slot is not None and slot in self._links:
+                return self._links[slot]
+            await asyncio.sleep(0.02)
+        raise NotReached(COMMAND_S_MAX)
+
+    # --- called by the threads ------------------------------------------------------------------------------------
+
+    def place(self, slot: str) -> Moved | None:
+        """Where a slot lives, as far as it is known."""
+        return self._places.get(slot)
+
+    def moved(self, moved: Moved) -> None:
+        """Take in a slot's new place."""
+        with self._lock:
+            known = self._places.get(moved.slot)
+            if known is not None and _newest(known) > _newest(moved):
+                return
+            self._places[moved.slot] = moved
+            if moved.slot not in self._links and self._loop is not None:
+                self._links[moved.slot] = _Link(self, moved.slot, self._admin_port, self._loop, self._stopping)
+            self._lock.notify_all()
+
+    def wait_for_news(self, timeout_s: float) -> None:
+        """Wait until some slot has moved, at most `timeout_s`."""
+        with self._lock:
+            self._lock.wait(timeout_s)
+
+    def _scouting(self) -> None:
+        scout = _Context(self._admin_port, f"{_own_name()}/scout", self._stopping)
+        while not self._stopping.is_set():
+            message = scout.listen(RESUBSCRIBE_S)
+            if isinstance(message, Moved):
+                self.moved(message)
+
+
+class _Context:
+    """A Thespian context for one thread, subscribed to `Moved`; it is made anew whenever the admin has gone."""
+
+    def __init__(self, admin_port: int, gateway: str, stopping: threading.Event) -> None:
+        self._admin_port = admin_port
+        self._gateway = gateway
+        self._stopping = stopping
+        self._context: Any = None
+        self._stack = contextlib.ExitStack()
+        self._subscribed_at_s = 0.0
+
+    def tell(self, address: Any, message: Any) -> None:
+        """Send; a failure shows as a missing answer."""
+        if self._connected():
+            self._context.tell(address, message)
+
+    def listen(self, timeout_s: float) -> Any:
+        """The next message, or None after `timeout_s` or when there is no actor system at the moment."""
+        if not self._connected():
+            self._stopping.wait(min(CONNECT_RETRY_S, timeout_s))
+            return None
+        return self._context.listen(timeout_s)
+
+    def _connected(self) -> bool:
+        due = time.monotonic() - self._subscribed_at_s > RESUBSCRIBE_S
+        if self._context is not None and not due:
+            return True
+        try:
+            self._subscribe()
+        except Exception as failure:  # Thespian raises many kinds when no admin answers
+            log.warning("no actor system", port=self._admin_port, error=str(failure))
+            self.close()
+            return False
+        return True
+
+    def _subscribe(self) -> None:
+        if self._context is None:
+            system = ActorSystem("multiprocTCPBase", {"Admin Port": self._admin_port}, transientUnique=True)
+            self._context = self._stack.enter_context(system.private())
+        supervisor = self._context.createActor(NodeSupervisor, globalName=GLOBAL_NAME)
+        self._context.tell(supervisor, Subscribe(self._gateway))
+        self._subscribed_at_s = time.monotonic()
+
+    def close(self) -> None:
+        """Give the context up."""
+        self._context = None
+        with contextlib.suppress(Exception):
+            self._stack.close()
+        self._stack = contextlib.ExitStack()
+
+
+class _Link:
+    """The thread that carries commands to one slot, one batch in flight at a time."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        slot: str,
+        admin_port: int,
+        loop: asyncio.AbstractEventLoop,
+        stopping: threading.Event,
+    ) -> None:
+        self._directory = directory
+        self._slot = slot
+        self._gateway = f"{_own_name()}/{slot}"
+        self._context = _Context(admin_port, self._gateway, stopping)
+        self._loop = loop
+        self._stopping = stopping
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._held: _Waiting | None = None
+        self._batch_id = 0
+        threading.Thread(target=self._run, name=f"link-{slot}", daemon=True).start()
+
+    def put(self, waiting: _Waiting) -> None:
+        """Queue a command; raises Overloaded when too many wait."""
+        queued = self._queue.qsize()
+        if queued >= QUEUED_MAX:
+            raise Overloaded(queued)
+        self._queue.put(waiting)
+
+    def wake(self) -> None:
+        """Let the thread see that it shall stop."""
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            batch = self._gather()
+            if batch:
+                self._settle(batch, *self._deliver(batch))
+
+    def _gather(self) -> list[_Waiting]:
+        """Wait for a command, then take what else is there, within the bounds of a message."""
+        batch: list[_Waiting] = []
+        size_bytes = 0
+        waiting = self._held or self._queue.get()
+        self._held = None
+        while waiting is not None:
+            if size_bytes + waiting.size_bytes > BATCH_BYTES_MAX and batch:
+                self._held = waiting
+                break
+            batch.append(waiting)
+            size_bytes += waiting.size_bytes
+            if len(batch) == BATCH_COMMANDS_MAX:
+                break
+            waiting = self._next()
+        return batch
+
+    def _next(self) -> _Waiting | None:
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _deliver(self, batch: Sequence[_Waiting]) -> tuple[Result | None, bool]:
+        """Send until there is a result or time is up; returns the result and whether anything was sent at all."""
+        self._batch_id += 1
+        until_s = max(waiting.expires_at_s for waiting in batch)
+        commands = tuple(waiting.command for waiting in batch)
+        sent = False
+        while time.monotonic() < until_s and not self._stopping.is_set():
+            place = self._directory.place(self._slot)
+            if place is None:
+                self._directory.wait_for_news(REPLY_S_MAX)
+                continue
+            self._context.tell(place.address, Batch(self._gateway, self._batch_id, place.epochs, commands))
+            sent = True
+            result = self._await_result(place, min(time.monotonic() + REPLY_S_MAX, until_s))
+            if result is not None:
+                return result, sent
+        return None, sent
+
+    def _await_result(self, place: Moved, until_s: float) -> Result | None:
+        """The result of this batch, or None when time is up or the slot has moved: any other message is an old one."""
+        while (left_s := until_s - time.monotonic()) > 0:
+            message = self._context.listen(left_s)
+            if isinstance(message, Result) and message.batch_id == self._batch_id:
+                return message
+            if isinstance(message, Moved):
+                self._directory.moved(message)
+                if message.slot == self._slot and message.address != place.address:
+                    return None
+        return None
+
+    def _settle(self, batch: Sequence[_Waiting], result: Result | None, sent: bool) -> None:
+        """Answer every caller, in their event loop, with one call for the whole batch."""
+        if result is not None:
+            self._call(_resolve_all, batch, result.answers)
+        else:
+            self._call(_reject_all, batch, OutcomeUnknown if sent else NotReached)
+
+    def _call(self, settle: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            self._loop.call_soon_threadsafe(settle, *args)
+
+
+def _resolve_all(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
+    for waiting, answer in zip(batch, answers, strict=True):
+        if not waiting.future.done():  # the caller may have gone
+            waiting.future.set_result(answer)
+
+
+def _reject_all(batch: Sequence[_Waiting], failure: type[OutcomeUnknown | NotReached]) -> None:
+    for waiting in batch:
+        if not waiting.future.done():
+            waiting.future.set_exception(failure(COMMAND_S_MAX))
+
+
+def _size_bytes(command: Command) -> int:
+    match command:
+        case CastVote():
+            return COMMAND_BYTES // 2  # 1,024 votes fill a message exactly
+        case DescribeMarket():
+            return COMMAND_BYTES + len(command.question.encode()) + len(command.category.encode())
+        case _:
+            return 2 * COMMAND_BYTES
+
+
+def _newest(moved: Moved) -> int:
+    return max(moved.epochs.values(), default=0)
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"

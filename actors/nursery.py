@@ -1,0 +1,67 @@
+"""What NodeSupervisor knows about its children, without any process: who lives, who is late, who is started when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+BACKOFF_S_FIRST = 0.04
+BACKOFF_S_MAX = 2.0
+"""A child that never came up is tried again after 40 ms, doubling to 2 s; one that had served, at once (research 2)."""
+SILENCE_S_MAX = 2.0
+"""A child that has not answered a ping for this long is frozen and is killed."""
+BOOT_S_MAX = 20.0
+"""The time to come up: waiting for locks of a dying predecessor is bounded well below."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One place in the tree and the process that fills it at the moment, if any."""
+
+    slot: str
+    address: Any = None
+    pid: int | None = None
+    attempt: int = 0
+    failures: int = 0
+    booted: bool = False
+    spawned_at_s: float = 0.0
+    heard_at_s: float = 0.0
+    epochs: dict[int, int] = field(default_factory=dict)
+
+    def spawned(self, address: Any, now_s: float) -> int:
+        """A new process was asked for; returns the number of this attempt."""
+        self.address, self.pid, self.booted, self.epochs = address, None, False, {}
+        self.attempt += 1
+        self.spawned_at_s = self.heard_at_s = now_s
+        return self.attempt
+
+    def heard(self, pid: int, now_s: float) -> None:
+        """A sign of life."""
+        self.pid, self.heard_at_s = pid, now_s
+
+    def serves(self, pid: int, epochs: dict[int, int], now_s: float) -> None:
+        """It is up."""
+        self.heard(pid, now_s)
+        self.booted, self.failures, self.epochs = True, 0, epochs
+
+    def lost(self) -> float:
+        """The process is gone; returns how long to wait before the next one, in seconds."""
+        served = self.booted
+        self.address, self.pid, self.booted, self.epochs = None, None, False, {}
+        if served:
+            return 0.0
+        self.failures += 1
+        return float(min(BACKOFF_S_FIRST * 2 ** (self.failures - 1), BACKOFF_S_MAX))
+
+    def overdue(self, now_s: float) -> bool:
+        """Whether it should have spoken or come up by now."""
+        if self.address is None:
+            return False
+        if not self.booted:
+            return now_s - self.spawned_at_s > BOOT_S_MAX
+        return now_s - self.heard_at_s > SILENCE_S_MAX
+
+
+def shares(virtual_shards: int, shard_count: int) -> list[tuple[int, ...]]:
+    """Deal the virtual shards out evenly."""
+    return [tuple(range(index, virtual_shards, shard_count)) for index in range(shard_count)]
