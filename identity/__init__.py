@@ -1,0 +1,39 @@
+"""Who is calling: sign-in by wallet signature, access tokens, service keys and the tiers they give.
+
+It must never know markets, votes, gRPC or where a nonce is stored: it speaks wallets and has its own ports.
+Start reading at `doorkeeper.py` (headers to a caller), then `sign_in.py` (what a wallet signs).
+"""
+
+from identity.callers import ANONYMOUS, Caller, ServiceKeys, Tier, hash_service_key
+from identity.challenges import Challenge, Challenges
+from identity.denials import Denial
+from identity.doorkeeper import Doorkeeper
+from identity.keys import TokenKey, UnusableKey, load, load_or_create
+from identity.nonces import NoncesInMemory
+from identity.ports import NonceStore, NonceStoreUnavailable
+from identity.sign_in import Site
+from identity.tokens import ACCESS_TTL_S, OPERATOR_TTL_S, IssuedToken, Tokens
+
+__all__ = [
+    "ACCESS_TTL_S",
+    "ANONYMOUS",
+    "OPERATOR_TTL_S",
+    "Caller",
+    "Challenge",
+    "Challenges",
+    "Denial",
+    "Doorkeeper",
+    "IssuedToken",
+    "NonceStore",
+    "NonceStoreUnavailable",
+    "NoncesInMemory",
+    "ServiceKeys",
+    "Site",
+    "Tier",
+    "TokenKey",
+    "Tokens",
+    "UnusableKey",
+    "hash_service_key",
+    "load",
+    "load_or_create",
+]
