@@ -1,0 +1,171 @@
+"""Joins a session to its socket, the hub and the clock: carries out effects in order, and never waits for a client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from ws_bridge.hub import Hub
+from ws_bridge.ports import Tokens
+from ws_bridge.session import Close, CloseCode, Join, Leave, ReadSnapshot, Send, Session, Verify
+from ws_bridge.snapshots import SnapshotDesk
+from ws_bridge.subscription import Numbered, Sheet
+
+log = logging.getLogger(__name__)
+
+
+class Wire(Protocol):
+    """The socket, as far as a connection needs it; nothing here waits."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes written but not yet taken by the kernel."""
+        ...
+
+    def write(self, texts: list[str]) -> None:
+        """Queue text frames in order; a socket that is closing takes none."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin to close; bounded in time even when the client reads nothing."""
+        ...
+
+
+class Connection:
+    """One connected client: a member of the hub and a subscriber of the snapshot desk."""
+
+    def __init__(
+        self,
+        session: Session,
+        wire: Wire,
+        hub: Hub,
+        desk: SnapshotDesk,
+        tokens: Tokens,
+        wall_s: Callable[[], float],
+        backlog_bytes_max: int,
+    ) -> None:
+        self.session = session
+        self._wire, self._hub, self._desk, self._tokens, self._wall_s = wire, hub, desk, tokens, wall_s
+        self._backlog_bytes_max = backlog_bytes_max
+        self._channels: dict[str, None] = {}
+        self._flushing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0
+
+    # from the socket
+
+    def opened(self, token: str | None) -> None:
+        """The handshake is done."""
+        self._hub.enter(self)
+        if token is not None:
+            self.session.credential(token)
+        self.flush()
+
+    def received(self, frame: str | bytes) -> None:
+        """A frame of the client."""
+        self.session.received(frame, self._wall_s())
+        self.flush()
+
+    def gone(self) -> None:
+        """The socket is closed; nothing of this connection stays behind."""
+        self.session.closed = True
+        self._hub.exit(self, tuple(self._channels))
+        self._channels.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """End the connection for a reason of the server's."""
+        self.session.close(code, reason)
+        self.flush()
+
+    # from the hub and the desk
+
+    def published(self, message: Numbered) -> None:
+        """A live message; written at the next flush."""
+        self.session.published(message)
+
+    def history_lost(self) -> None:
+        """Messages may be missing."""
+        self.session.history_lost()
+
+    def snapshot(self, channel: str, ticket: int, sheet: Sheet | None) -> None:
+        """A snapshot that was asked for."""
+        self.session.snapshot(channel, ticket, sheet, self._wall_s())
+        self.flush()
+
+    def snapshot_failed(self, channel: str, ticket: int) -> None:
+        """A snapshot that could not be read."""
+        self.session.snapshot_failed(channel, ticket, self._wall_s())
+        self.flush()
+
+    def flush(self) -> None:
+        """Carry out the session's effects until it has none; a call from within (a ready snapshot) joins the outer."""
+        if self._flushing:
+            return
+        self._flushing = True
+        try:
+            texts: list[str] = []
+            while effects := self.session.take():
+                for effect in effects:
+                    self._carry_out(effect, texts)
+            self._write(texts)
+            self._arm()
+        finally:
+            self._flushing = False
+
+    def _carry_out(self, effect: object, texts: list[str]) -> None:
+        match effect:
+            case Send(text):
+                texts.append(text)
+            case Verify(token):
+                self._verify(token)
+            case Join(channel):
+                self._channels[channel] = None
+                self._hub.join(channel, self)
+            case Leave(channel):
+                self._channels.pop(channel, None)
+                self._hub.leave(channel, self)
+            case ReadSnapshot(channel, ticket):
+                self._desk.request(channel, ticket, self)
+            case Close(code, reason):
+                self._write(texts)
+                texts.clear()
+                self._wire.close(code, reason)
+
+    def _verify(self, token: str) -> None:
+        try:
+            caller = self._tokens.verify(token)
+        except ValueError:  # the reason may repeat parts of the token, so it is not logged (T60)
+            self.session.refused()
+        else:
+            self.session.verified(caller, self._wall_s())
+
+    def _write(self, texts: list[str]) -> None:
+        """Write what has gathered; a client that has not taken the last 256 KiB is closed instead (T62)."""
+        if texts:
+            self._wire.write(texts)
+            if self._wire.backlog_bytes > self._backlog_bytes_max and not self.session.closed:
+                log.info("closing a slow consumer with %d bytes of backlog", self._wire.backlog_bytes)
+                self.session.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+                self.session.take()
+                self._wire.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+
+    def _arm(self) -> None:
+        """One timer a connection, moved only when the session's next deadline moves."""
+        if self.session.closed:
+            return
+        deadline_s = self.session.deadline_s
+        if self._timer is None or deadline_s != self._timer_at_s:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at_s = deadline_s
+            delay_s = max(0.0, deadline_s - self._wall_s())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.session.tick(self._wall_s())
+        self.flush()

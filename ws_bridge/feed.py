@@ -1,0 +1,127 @@
+"""The Redis stream as a `Feed`: read whole, by one reader a process, from a position taken before the first client.
+
+The last entry that was read is the anchor: as long as it is still in the stream, nothing after it can be missing, for a
+stream is trimmed from its old end and a flushed one never gets the same id again. The anchor is looked up after every
+read, also after an empty one, so that a loss is found within a second even when no message follows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from redis.exceptions import RedisError
+
+from ws_bridge.backoff import Backoff, connect
+from ws_bridge.ports import Batch, FeedEntry
+from ws_bridge.relay import FEED_STREAM
+
+ENTRIES_AT_ONCE_MAX = 500
+BLOCK_MS = 1_000
+ANSWER_TIMEOUT_S = 5.0
+BEGINNING = "0-0"
+
+Entries = Sequence[tuple[str, Mapping[str, str]]]
+
+log = logging.getLogger(__name__)
+
+
+class RedisFeed:
+    """Reads the stream from now on and tells when something may be missing.
+
+    Connection lost: it waits with backoff, reads on from its last id, and says `history_lost` if the anchor is gone.
+    """
+
+    def __init__(self, redis_url: str, stream: str = FEED_STREAM) -> None:
+        self._redis = connect(redis_url, ANSWER_TIMEOUT_S)
+        self._stream = stream
+        self._backoff = Backoff()
+        self._last_id: str | None = None
+        self._anchored = False
+        self._connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last exchange with Redis succeeded."""
+        return self._connected
+
+    async def open(self) -> None:
+        """Take the start position."""
+        try:
+            await self._take_position()
+        except (RedisError, OSError) as error:
+            self._lose_connection(error)
+        else:
+            self._connected = True
+
+    async def next_batch(self) -> Batch:
+        """The next entries, at the latest after one blocking read of a second."""
+        while True:
+            try:
+                batch = await self._read()
+            except (RedisError, OSError) as error:
+                self._lose_connection(error)
+                await self._backoff.pause()
+            else:
+                self._connected = True
+                self._backoff.reset()
+                return batch
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _read(self) -> Batch:
+        if self._last_id is None:
+            await self._take_position()
+            return Batch(history_lost=True)
+        answer = await self._redis.xread({self._stream: self._last_id}, ENTRIES_AT_ONCE_MAX, BLOCK_MS)
+        entries = _entries(answer)
+        lost = self._anchored and not await self._redis.xrange(self._stream, self._last_id, self._last_id, 1)
+        if lost:
+            log.warning("the feed's history is gone; every subscriber starts over from a snapshot")
+        if entries:
+            self._last_id, self._anchored = entries[-1][0], True
+        elif lost:
+            await self._take_position()
+        return Batch(_parse(entries), history_lost=lost)
+
+    async def _take_position(self) -> None:
+        """Stand behind the newest entry; without any, there is no anchor until the first one comes."""
+        newest = cast(Entries, await self._redis.xrevrange(self._stream, count=1))
+        self._last_id, self._anchored = (newest[0][0], True) if newest else (BEGINNING, False)
+
+    def _lose_connection(self, error: Exception) -> None:
+        if self._connected:
+            log.warning("the feed is out of reach: %s", error)
+        self._connected = False
+        if not self._anchored:
+            self._last_id = None  # nothing can prove that nothing was missed
+
+
+def _entries(answer: object) -> Entries:
+    """XREAD's answer in RESP2 is [[stream, entries]]; the library's type names every shape it ever had."""
+    return cast("list[tuple[str, Entries]]", answer)[0][1] if answer else ()
+
+
+def _parse(entries: Entries) -> tuple[FeedEntry, ...]:
+    parsed = (_entry(entry_id, fields) for entry_id, fields in entries)
+    return tuple(entry for entry in parsed if entry is not None)
+
+
+def _entry(entry_id: str, fields: Mapping[str, str]) -> FeedEntry | None:
+    """A stream entry, or None for one that is not ours: if it was, its channel shows a gap and starts over."""
+    try:
+        return FeedEntry(
+            fields["channel"],
+            fields["epoch"],
+            int(fields["seq"]),
+            fields["type"],
+            fields["timestamp"],
+            json.loads(fields["payload"]),
+        )
+    except (KeyError, ValueError) as error:
+        log.error("entry %s of the feed cannot be read: %s", entry_id, type(error).__name__)
+        return None

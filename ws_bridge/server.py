@@ -1,0 +1,267 @@
+"""The WebSocket server: accepts sockets, runs the feed into the hub, and ends both in order."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import logging
+import random
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Origin, Subprotocol
+
+from ws_bridge import frames
+from ws_bridge.connection import Connection
+from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol, transport_logger
+from ws_bridge.hub import Hub
+from ws_bridge.ports import Feed, Snapshots, Tokens
+from ws_bridge.session import CloseCode, Limits, Session
+from ws_bridge.snapshots import SnapshotReader
+
+FRAME_BYTES_MAX = 4096
+INBOUND_FRAMES_MAX = 4
+PING_INTERVAL_S = 20.0
+PONG_TIMEOUT_S = 20.0
+CLOSE_TIMEOUT_S = 5.0
+NOTSENT_LOWAT_BYTES = 128 * 1024
+"""Without it the kernel takes up to 4 MB for a client that reads nothing, and hides it for seconds."""
+RECONNECT_FIRST_MS = 500
+RECONNECT_SPREAD_MS = 5_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BridgeSettings:
+    """Where to listen and what to allow; `origins` None allows every page, else a page's Origin must be listed."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    origins: Sequence[str] | None = None
+    connections_max: int = 20_000
+    backlog_bytes_max: int = 256 * 1024
+    limits: Limits = field(default_factory=Limits)
+
+
+class SocketWire:
+    """A websockets connection as a `Wire`."""
+
+    def __init__(self, socket_: ServerConnection, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._socket, self._spawn = socket_, spawn
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What the kernel has not taken; the documented way to see a slow peer (websockets, topics/broadcast)."""
+        return self._socket.transport.get_write_buffer_size()
+
+    def write(self, texts: list[str]) -> None:
+        """Queue frames; `broadcast` writes at once, never waits, and skips a socket that is closing."""
+        for text in texts:
+            broadcast((self._socket,), text)
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; a client that reads nothing is cut off after 5 s."""
+        self._spawn(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._socket.close(code, reason)
+        except TimeoutError:
+            self._socket.transport.abort()
+
+
+class Bridge:
+    """One process's bridge between the feed and the browsers.
+
+    Guarantee: a subscriber sees a gapless history or is told that it starts over; no client can delay another. When the
+    feed is down the sockets stay, and on its return every subscriber gets what it missed or a fresh snapshot.
+    """
+
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        feed: Feed,
+        snapshots: Snapshots,
+        tokens: Tokens,
+        wall_s: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._settings, self._feed, self._snapshots, self._tokens = settings, feed, snapshots, tokens
+        self._wall_s, self._rng = wall_s, rng
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[Connection, None] = {}
+        self._draining = False
+        self._server: Server | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._reader: SnapshotReader | None = None
+        self._hub: Hub | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is being listened on."""
+        assert self._server is not None
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """How many sockets are open."""
+        return len(self._connections)
+
+    async def start(self) -> None:
+        """Take the feed's position, then listen: no message between both can be missed."""
+        self._reader = SnapshotReader(self._snapshots, self._wall_s)
+        self._hub = Hub(self._reader.desk)
+        await self._feed.open()
+        self._pump = asyncio.create_task(self._run_feed(self._hub, self._reader), name="feed")
+        self._server = await self._listen()
+        log.info("WebSocket bridge listens on port %d", self.port)
+
+    async def failed(self) -> None:
+        """Wait for the end of the feed: returns after `stop`, raises when a bug ended it (end the process then)."""
+        assert self._pump is not None
+        await asyncio.wait({self._pump})
+        if not self._pump.cancelled():
+            self._pump.result()
+
+    async def stop(self, grace_s: float) -> None:
+        """Close every socket with 1012 and a spread hint; what has not closed within `grace_s` is cut off."""
+        self._draining = True
+        if self._server is not None:
+            self._server.close(close_connections=False)
+            for connection in tuple(self._connections):
+                connection.close(CloseCode.RESTART, frames.restart_reason(self._reconnect_after_ms()))
+            await self._wait_closed(self._server, grace_s)
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait({self._pump})
+        if self._reader is not None:
+            await self._reader.close()
+        await self._feed.close()
+
+    # the feed
+
+    async def _run_feed(self, hub: Hub, reader: SnapshotReader) -> None:
+        while True:
+            batch = await self._feed.next_batch()
+            hub.deliver(batch)
+            reader.desk.sweep()
+
+    # the sockets
+
+    async def _listen(self) -> Server:
+        settings = self._settings
+        origins = None if settings.origins is None else [*map(Origin, settings.origins), None]
+        return await serve(
+            self._serve,
+            settings.host,
+            settings.port,
+            origins=origins,
+            select_subprotocol=_subprotocol,
+            compression=None,
+            process_request=self._answer_http,
+            server_header=None,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PONG_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            max_size=FRAME_BYTES_MAX,
+            max_queue=INBOUND_FRAMES_MAX,
+            # `drain` must not block below our own limit: a ping behind the backlog would never be sent
+            write_limit=settings.backlog_bytes_max,
+            logger=transport_logger(),
+        )
+
+    async def _serve(self, socket_: ServerConnection) -> None:
+        assert self._hub is not None and self._reader is not None and socket_.request is not None
+        handshake = _handshake(socket_.request)
+        assert handshake is not None, "other paths were answered with 404"
+        if len(self._connections) >= self._settings.connections_max:
+            await socket_.close(CloseCode.OVER_CAPACITY, "over capacity")
+            return
+        _show_backlog(socket_)
+        session = Session(self._settings.limits, handshake.channels, self._wall_s())
+        wire = SocketWire(socket_, self._spawn)
+        connection = Connection(
+            session, wire, self._hub, self._reader.desk, self._tokens, self._wall_s, self._settings.backlog_bytes_max
+        )
+        self._connections[connection] = None
+        try:
+            connection.opened(handshake.token)
+            async for frame in socket_:
+                connection.received(frame)
+        except ConnectionClosed:
+            return
+        finally:
+            connection.gone()
+            del self._connections[connection]
+
+    def _answer_http(self, socket_: ServerConnection, request: Request) -> Response | None:
+        if request.path.partition("?")[0] == "/healthz":
+            return self._health()
+        if _handshake(request) is None:
+            return socket_.respond(http.HTTPStatus.NOT_FOUND, "no such path\n")
+        return None
+
+    def _health(self) -> Response:
+        status = http.HTTPStatus.SERVICE_UNAVAILABLE if self._draining else http.HTTPStatus.OK
+        body = json.dumps({
+            "status": "draining" if self._draining else "serving",
+            "feed": "connected" if self._feed.connected else "disconnected",
+            "connections": self.connections,
+        }).encode()  # fmt: skip
+        headers = Headers({
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        })  # fmt: skip
+        return Response(status.value, status.phrase, headers, body)
+
+    # the end
+
+    def _reconnect_after_ms(self) -> int:
+        return RECONNECT_FIRST_MS + self._rng.randrange(RECONNECT_SPREAD_MS)
+
+    async def _wait_closed(self, server: Server, grace_s: float) -> None:
+        try:
+            async with asyncio.timeout(grace_s):
+                await server.wait_closed()
+        except TimeoutError:
+            for socket_ in tuple(server.handlers):
+                socket_.transport.abort()
+            await server.wait_closed()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _handshake(request: Request) -> Handshake | None:
+    offered = [protocol.strip() for header in _all(request, "Sec-WebSocket-Protocol") for protocol in header.split(",")]
+    return read_handshake(request.path, _all(request, "Authorization"), offered)
+
+
+def _all(request: Request, name: str) -> list[str]:
+    return request.headers.get_all(name)
+
+
+def _subprotocol(_socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    chosen = select_subprotocol(offered)
+    return None if chosen is None else Subprotocol(chosen)
+
+
+def _show_backlog(socket_: ServerConnection) -> None:
+    """Ask the kernel to keep little that is unsent, so that a stuck client shows in user space after 1 s, not 10."""
+    raw = socket_.transport.get_extra_info("socket")
+    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)

@@ -1,0 +1,322 @@
+"""The protocol of one connection, without a socket, a clock or a task.
+
+Inputs are what happened (a frame, a verified caller, a feed message, a snapshot, the time); outputs are effects,
+taken with `take()` and carried out by the shell in order. After a `Close` nothing more comes out.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from ws_bridge import frames
+from ws_bridge.channels import NAME_LENGTH_MAX, Channel, Kind, MalformedChannel, parse_channel
+from ws_bridge.frames import ClientMessage, MalformedMessage, Position
+from ws_bridge.ports import Caller
+from ws_bridge.subscription import Numbered, Sheet, Subscription
+
+
+class CloseCode(enum.IntEnum):
+    """Why a connection ends (contract section 4); 4000-4099 never reconnect, 4100-4199 back off, 4200-4299 at once."""
+
+    POLICY = 1008
+    TOO_BIG = 1009
+    RESTART = 1012
+    UNAUTHORISED = 4001
+    OVER_CAPACITY = 4100
+    SLOW_CONSUMER = 4101
+    RESYNC = 4200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may do."""
+
+    auth_timeout_s: float = 10.0
+    heartbeat_s: float = 20.0
+    channels_max: int = 100
+    strikes_max: int = 5
+    """Malformed frames before the connection is closed with 1008."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write one text frame."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Ask for the caller behind a token; answer with `verified` or `refused`."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """From now on hand over every live message of the channel."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """No more messages of the channel."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSnapshot:
+    """Answer with `snapshot` or `snapshot_failed` and the same ticket; the read must not be older than this request."""
+
+    channel: str
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection."""
+
+    code: CloseCode
+    reason: str
+
+
+Effect = Send | Verify | Join | Leave | ReadSnapshot | Close
+
+
+class Session:
+    """One connection from its handshake to its close.
+
+    `channels` come from the URL and are subscribed once the caller is known.
+    """
+
+    def __init__(self, limits: Limits, channels: Sequence[str], now_s: float) -> None:
+        self.caller: Caller | None = None
+        self.closed = False
+        self._limits = limits
+        self._wanted = tuple(channels)
+        self._auth_deadline_s = now_s + limits.auth_timeout_s
+        self._heartbeat_at_s = now_s + limits.heartbeat_s
+        self._strikes = 0
+        self._tickets = count(1)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._effects: list[Effect] = []
+
+    def take(self) -> list[Effect]:
+        """The effects since the last call, in order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    @property
+    def deadline_s(self) -> float:
+        """When `tick` is due next, in the clock of `now_s`."""
+        if self.caller is None:
+            return self._auth_deadline_s
+        return min(self._heartbeat_at_s, self.caller.expires_at_s)
+
+    # inputs: time and identity
+
+    def credential(self, token: str) -> None:
+        """The handshake or a message brought a token."""
+        self._do(Verify(token))
+
+    def verified(self, caller: Caller, now_s: float) -> None:
+        """The token is good; the first one subscribes what the URL asked for, a later one extends the time."""
+        if self.closed:
+            return
+        if self.caller is not None and self.caller.wallet != caller.wallet:
+            self.close(CloseCode.UNAUTHORISED, "token of another wallet")
+            return
+        first, self.caller = self.caller is None, caller
+        if not self._expired(now_s):
+            limits = self._limits
+            self._say(
+                frames.welcome(caller.wallet, caller.expires_at_s, limits.heartbeat_s, limits.channels_max, now_s)
+            )
+            if first:
+                self._subscribe(ClientMessage("subscribe", self._wanted), now_s)
+
+    def refused(self) -> None:
+        """The token is worth nothing."""
+        self.close(CloseCode.UNAUTHORISED, "invalid token")
+
+    def tick(self, now_s: float) -> None:
+        """Time has passed: end what has no valid token, and show the others that the line is alive."""
+        if self.closed or self._expired(now_s):
+            return
+        if self.caller is None:
+            if now_s >= self._auth_deadline_s:
+                self.close(CloseCode.UNAUTHORISED, "no token")
+        elif now_s >= self._heartbeat_at_s:
+            self._heartbeat(now_s)
+
+    # inputs: the client
+
+    def received(self, frame: str | bytes, now_s: float) -> None:
+        """A frame of the client; garbage is answered, and too much of it ends the connection (T61)."""
+        if self.closed or self._expired(now_s):
+            return
+        try:
+            message = frames.parse_client(frame)
+        except MalformedMessage as error:
+            self._strike(str(error), now_s)
+            return
+        self._act(message, now_s)
+
+    # inputs: the feed
+
+    def published(self, message: Numbered) -> None:
+        """A live message of a joined channel."""
+        subscription = self._subscriptions.get(message.channel)
+        if subscription is None or self.closed:
+            return
+        out: list[str] = []
+        if subscription.published(message, out):
+            self._ask(subscription)
+        for text in out:
+            self._effects.append(Send(text))
+
+    def snapshot(self, channel: str, ticket: int, sheet: Sheet | None, now_s: float) -> None:
+        """The answer to `ReadSnapshot`; None: nobody knows this market. Answers to older tickets are ignored."""
+        subscription = self._awaiting(channel, ticket)
+        if subscription is None:
+            return
+        if sheet is None:
+            self._drop(channel)
+            self._error("MARKET_NOT_FOUND", "no such market", now_s, channel)
+            return
+        out: list[str] = []
+        if subscription.snapshot(sheet, now_s, out):
+            self._ask(subscription)
+        for text in out:
+            self._say(text)
+
+    def snapshot_failed(self, channel: str, ticket: int, now_s: float) -> None:
+        """No snapshot could be read: a new subscription ends with an ERROR, an older one would be a silent gap."""
+        subscription = self._awaiting(channel, ticket)
+        if subscription is None:
+            return
+        if subscription.position is not None:
+            self.close(CloseCode.RESYNC, "state unavailable")
+            return
+        self._drop(channel)
+        self._error("SNAPSHOT_UNAVAILABLE", "the state cannot be read now; subscribe again", now_s, channel)
+
+    def history_lost(self) -> None:
+        """Messages may be missing anywhere: every channel starts over from a snapshot."""
+        if self.closed:
+            return
+        for subscription in self._subscriptions.values():
+            subscription.rejoin()
+            self._ask(subscription)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """End the connection; the first reason wins."""
+        if not self.closed:
+            self._do(Close(code, reason))
+            self.closed = True
+
+    # the client's actions
+
+    def _act(self, message: ClientMessage, now_s: float) -> None:
+        if message.action == "auth":
+            assert message.token is not None
+            self.credential(message.token)
+        elif self.caller is None:
+            self._error("UNAUTHENTICATED", "send a token first", now_s)
+        elif message.action == "subscribe":
+            self._subscribe(message, now_s)
+        elif message.action == "unsubscribe":
+            self._unsubscribe(message, now_s)
+        else:
+            self._heartbeat(now_s)
+
+    def _subscribe(self, message: ClientMessage, now_s: float) -> None:
+        for requested in message.channels:
+            channel = self._channel(requested, now_s)
+            if channel is not None and self._admits(channel, now_s):
+                self._start(channel.name, requested, message.resume.get(requested))
+
+    def _unsubscribe(self, message: ClientMessage, now_s: float) -> None:
+        for requested in message.channels:
+            channel = self._channel(requested, now_s)
+            if channel is not None and channel.name in self._subscriptions:
+                self._drop(channel.name)
+
+    def _channel(self, requested: str, now_s: float) -> Channel | None:
+        try:
+            return parse_channel(requested)
+        except MalformedChannel:
+            self._error("INVALID_CHANNEL", "no such channel", now_s, requested[:NAME_LENGTH_MAX])
+            return None
+
+    def _admits(self, channel: Channel, now_s: float) -> bool:
+        """Whether this caller may have the channel; refusals are tested in this order."""
+        assert self.caller is not None
+        if channel.kind is Kind.POSITIONS:
+            if channel.key != self.caller.wallet:  # T59
+                self._error("CHANNEL_FORBIDDEN", "positions are told to their own wallet only", now_s, channel.name)
+            else:
+                self._error("NOT_SERVED", "positions are not served yet", now_s, channel.name)
+            return False
+        if channel.name not in self._subscriptions and len(self._subscriptions) >= self._limits.channels_max:
+            message = f"a connection has at most {self._limits.channels_max} channels"
+            self._error("TOO_MANY_CHANNELS", message, now_s, channel.name)
+            return False
+        return True
+
+    def _start(self, name: str, requested: str, resume: Position | None) -> None:
+        """Live messages first, then the snapshot: what lies between both is in the buffer."""
+        if name not in self._subscriptions:
+            self._do(Join(name))
+        subscription = Subscription(name, requested, resume)
+        self._subscriptions[name] = subscription
+        self._ask(subscription)
+
+    def _drop(self, name: str) -> None:
+        del self._subscriptions[name]
+        self._do(Leave(name))
+
+    # outputs
+
+    def _ask(self, subscription: Subscription) -> None:
+        if subscription.gives_up:
+            self.close(CloseCode.RESYNC, "state and messages do not meet")
+            return
+        subscription.ticket = next(self._tickets)
+        self._do(ReadSnapshot(subscription.channel, subscription.ticket))
+
+    def _awaiting(self, channel: str, ticket: int) -> Subscription | None:
+        subscription = self._subscriptions.get(channel)
+        return None if self.closed or subscription is None or subscription.ticket != ticket else subscription
+
+    def _heartbeat(self, now_s: float) -> None:
+        self._heartbeat_at_s = now_s + self._limits.heartbeat_s
+        held = ((name, sub.position) for name, sub in self._subscriptions.items())
+        self._say(frames.heartbeat(((name, position) for name, position in held if position is not None), now_s))
+
+    def _expired(self, now_s: float) -> bool:
+        """End the connection when its token has run out (T60); tells whether it did."""
+        if self.caller is not None and now_s >= self.caller.expires_at_s:
+            self.close(CloseCode.UNAUTHORISED, "token expired")
+        return self.closed
+
+    def _strike(self, message: str, now_s: float) -> None:
+        self._strikes += 1
+        self._error("MALFORMED_MESSAGE", message, now_s)
+        if self._strikes >= self._limits.strikes_max:
+            self.close(CloseCode.POLICY, "too many malformed messages")
+
+    def _error(self, reason: str, message: str, now_s: float, channel: str | None = None) -> None:
+        self._say(frames.error(reason, message, now_s, channel))
+
+    def _say(self, text: str) -> None:
+        self._do(Send(text))
+
+    def _do(self, effect: Effect) -> None:
+        if not self.closed:
+            self._effects.append(effect)
