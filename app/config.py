@@ -1,0 +1,154 @@
+"""Every setting, in one class: environment variables `ZMART_*`, then a `.env` file, then these defaults.
+
+`docs/configuration.md` lists the same settings, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.schedule import CronSchedule
+
+NEWEST_PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
+"""The build that the instruction tables describe; the local ledger runs it under this id (CI 1)."""
+
+_OFFSETS = {
+    "envoy": (0, 8080),
+    "grpc": (1, 50051),
+    "bridge": (2, 3001),
+    "metrics": (3, 9464),
+    "ledger_rpc": (4, 8899),
+    "ledger_pubsub": (5, 8900),
+    "envoy_admin": (6, 9901),
+    "actor_admin": (7, 1900),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens."""
+
+    envoy: int
+    grpc: int
+    bridge: int
+    metrics: int
+    ledger_rpc: int
+    ledger_pubsub: int
+    envoy_admin: int
+    actor_admin: int
+
+
+class UnsafeSettings(ValueError):
+    """Production was asked for with something that only fits a developer's machine."""
+
+
+class Settings(BaseSettings):
+    """What can be set. Ports are loopback only unless `host` says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="ZMART_", env_file=".env", extra="ignore", frozen=True)
+
+    env: Literal["development", "production"] = Field(
+        "development", description="`production` refuses embedded parts, generated secrets and an unset program id"
+    )
+    data_dir: Path = Field(Path(".zmart"), description="State of the embedded parts, generated keys, logs")
+    run_id: str = Field("", description="Marks every process of one `zmart up`; set by it")
+    host: str = Field("127.0.0.1", description="Address that the servers listen on")
+    node_name: str = Field("local", description="This host's name in the table of virtual shards")
+
+    port_base: int | None = Field(None, description="Moves every port: Envoy N, gRPC N+1, bridge N+2 and so on")
+    envoy_port: int | None = Field(None, description="The front door; default 8080")
+    grpc_port: int | None = Field(None, description="gRPC; default 50051")
+    bridge_port: int | None = Field(None, description="WebSocket bridge; default 3001")
+    metrics_port: int | None = Field(None, description="Prometheus metrics; default 9464")
+    ledger_rpc_port: int | None = Field(None, description="Local ledger, JSON-RPC; default 8899")
+    ledger_pubsub_port: int | None = Field(None, description="Local ledger, PubSub; default 8900")
+    envoy_admin_port: int | None = Field(None, description="Envoy's admin interface; default 9901")
+    actor_admin_port: int | None = Field(None, description="The actor system's admin; default 1900")
+
+    database_url: str | None = Field(None, description="PostgreSQL; unset: the embedded one")
+    redis_url: str | None = Field(None, description="Redis or Valkey; unset: the embedded one")
+    solana_rpc_url: str | None = Field(None, description="Solana JSON-RPC; unset: the local ledger")
+    database_pool: int = Field(8, ge=1, le=64, description="Connections of one server process; each shard has its own")
+
+    program_id: str = Field(NEWEST_PROGRAM_ID, description="The zmart_core program; no default in production")
+    backend_keypair: Path | None = Field(None, description="Solana JSON key file of the backend authority")
+    admin_keypair: Path | None = Field(None, description="Solana JSON key file of the admin; optional")
+    slot_ms: int = Field(400, ge=20, le=5000, description="Slot time of the local ledger in milliseconds")
+
+    shards: int = Field(
+        default_factory=lambda: min(max(os.cpu_count() or 1, 1), 16), ge=1, le=64, description="Shard processes"
+    )
+    aggregation_cron: str = Field("*/5 * * * *", description="When changed tallies go on chain, in chain time (UTC)")
+    min_proposal_votes: int = Field(10, ge=1, description="Votes below which a proposal is never approved")
+
+    grpc_reflection: bool = Field(True, description="Server reflection for grpcurl")
+    service_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Keys of internal services, comma separated; unset: one is generated"
+    )
+    token_key: Path | None = Field(None, description="Ed25519 key (PEM) that signs tokens; unset: generated")
+    token_issuer: str = Field("zmart", description="`iss` of the tokens")
+    token_audience: str = Field("zmart-api", description="`aud` of the tokens")
+    sign_in_domain: str = Field("localhost:8080", description="The domain that sign-in messages name")
+    sign_in_chain: str = Field("localnet", description="The cluster that sign-in messages name")
+    ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Browser origins that may open a WebSocket, comma separated; unset: loopback only"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("service_keys", "ws_origins"):
+            if isinstance(text := values.get(name), str):
+                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        CronSchedule(self.aggregation_cron)
+        if self.env == "production":
+            self._refuse_developer_defaults()
+        return self
+
+    def _refuse_developer_defaults(self) -> None:
+        needed = ("database_url", "redis_url", "solana_rpc_url", "backend_keypair", "token_key", "service_keys")
+        missing = [name for name in needed if not getattr(self, name)]
+        if "program_id" not in self.model_fields_set:
+            missing.append("program_id")
+        if missing:
+            names = ", ".join(f"ZMART_{name.upper()}" for name in missing)
+            raise UnsafeSettings(f"production needs {names}")
+
+    @property
+    def ports(self) -> Ports:
+        """Every port: its own setting, else its place after `port_base`, else its default."""
+        return Ports(**{name: self._port(name, *place) for name, place in _OFFSETS.items()})
+
+    def _port(self, name: str, offset: int, default: int) -> int:
+        own: int | None = getattr(self, f"{name}_port")
+        if own is not None:
+            return own
+        return default if self.port_base is None else self.port_base + offset
+
+    @property
+    def rpc_url(self) -> str:
+        """Where Solana is spoken to."""
+        return self.solana_rpc_url or f"http://{self.host}:{self.ports.ledger_rpc}"
+
+    @property
+    def backend_key_path(self) -> Path:
+        """The backend authority's key: configured, or the local ledger's."""
+        return self.backend_keypair or self.data_dir / "ledger" / "backend.json"
+
+    @property
+    def admin_key_path(self) -> Path | None:
+        """The admin's key: configured, the local ledger's, or none with a foreign RPC."""
+        if self.admin_keypair is not None:
+            return self.admin_keypair
+        return None if self.solana_rpc_url else self.data_dir / "ledger" / "admin.json"

@@ -1,0 +1,47 @@
+"""What a commit tells the world: the right messages, numbered without a gap."""
+
+from dataclasses import replace
+
+from domain.feed import announce, market_channel, votes_channel
+from domain.lifecycle import Lifecycle
+from domain.tally import Tally
+from tests.support.markets import market, market_id
+
+
+def test_a_new_tally_goes_to_both_channels_under_their_own_numbers() -> None:
+    before = market(market_seq=4, votes_seq=9)
+    after, messages = announce(before, replace(before, proposal=Tally(7, 3, 7, 3)))
+    assert [(message.channel, message.seq, message.type) for message in messages] == [
+        (market_channel(market_id()), 5, "VOTE_UPDATE"),
+        (votes_channel(market_id()), 10, "VOTE_UPDATE"),
+    ]
+    assert (after.market_seq, after.votes_seq) == (5, 10)
+    assert messages[0].payload == {
+        "market_id": market_id(),
+        "vote_type": "proposal",
+        "likes": 7,
+        "dislikes": 3,
+        "percentage_bps": 7000,
+    }
+
+
+def test_a_new_state_is_told_once_on_the_market_channel() -> None:
+    before = market()
+    after, messages = announce(before, replace(before, state=Lifecycle.APPROVED))
+    assert [(message.channel, message.seq, message.type) for message in messages] == [
+        (market_channel(market_id()), 1, "STATE_CHANGED")
+    ]
+    assert messages[0].payload == {"market_id": market_id(), "old_state": "PROPOSED", "new_state": "APPROVED"}
+    assert after.votes_seq == 0
+
+
+def test_weights_are_decimal_strings() -> None:
+    before = market(state=Lifecycle.DISPUTED)
+    _, messages = announce(before, replace(before, dispute=Tally(2**64, 1, 1, 1)))
+    assert messages[0].payload["support"] == "18446744073709551616"
+
+
+def test_what_nobody_can_see_is_not_told() -> None:
+    before = market()
+    assert announce(before, replace(before, approval_ready=True, version=9))[1] == ()
+    assert announce(None, before)[1] == ()

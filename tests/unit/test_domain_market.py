@@ -1,0 +1,252 @@
+"""Given a market, when a command comes, then these events or this refusal."""
+
+from dataclasses import replace
+
+import pytest
+
+from domain import events as ev
+from domain.commands import AdoptMarket, Command, DescribeMarket, FireDeadline, ObserveMarket, SettleIntent
+from domain.intents import Action, Intent, IntentStatus, Settlement
+from domain.lifecycle import Lifecycle
+from domain.market import RETRY_DELAYS_S, Market, decide, evolve
+from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, VotingClosing, WrongState
+from domain.rules import Now, Rules
+from domain.tally import Tally, VoteType
+from tests.support.markets import ADMIN, CREATOR, NOON_S, market, market_id, now, observed, rules, vote, wallet
+
+SEVEN_TO_THREE = Tally(7, 3, 7, 3)
+
+
+def when(
+    given: Market | None, command: Command, by: Rules | None = None, at: Now | None = None
+) -> tuple[ev.Event, ...]:
+    """The events of a command that is not refused."""
+    decision = decide(given, command, by or rules(), at or now())
+    assert isinstance(decision, tuple), decision
+    return decision
+
+
+def after(given: Market, events: Events) -> Market:
+    for event in events:
+        given = evolve(given, event)
+    return given
+
+
+def settle(intent: Intent, status: IntentStatus, **changes: object) -> SettleIntent:
+    settlement = Settlement(intent, status, "signature", 20, None, None)
+    return SettleIntent(intent.market_id, replace(settlement, **changes))  # type: ignore[arg-type]
+
+
+# --- votes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_proposed_market_admits_a_proposal_vote() -> None:
+    assert when(market(), vote(1)) == (ev.VoteAdmitted(vote(1)),)
+
+
+def test_a_market_that_nobody_knows_refuses() -> None:
+    assert decide(None, vote(1), rules(), now()) == MarketNotFound(market_id())
+
+
+@pytest.mark.parametrize("state", [state for state in Lifecycle if state is not Lifecycle.PROPOSED])
+def test_a_proposal_vote_is_refused_in_every_other_state(state: Lifecycle) -> None:
+    refusal = decide(market(state=state), vote(1), rules(), now())
+    assert refusal == WrongState(market_id(), state, Lifecycle.PROPOSED)
+
+
+@pytest.mark.parametrize("state", list(Lifecycle))
+def test_a_dispute_vote_is_admitted_in_a_disputed_market_only(state: Lifecycle) -> None:
+    cast = vote(1, vote_type=VoteType.DISPUTE)
+    refusal = decide(market(state=state), cast, rules(), now())
+    assert (refusal == (ev.VoteAdmitted(cast),)) is (state is Lifecycle.DISPUTED)
+
+
+def test_the_wrong_state_comes_before_closing() -> None:
+    given = market(state=Lifecycle.APPROVED, voting_closed=True)
+    assert isinstance(decide(given, vote(1), rules(), now()), WrongState)
+
+
+def test_no_vote_gets_in_while_the_tallies_are_on_their_way() -> None:
+    assert decide(market(voting_closed=True), vote(1), rules(), now()) == VotingClosing(market_id())
+
+
+def test_counted_votes_move_one_tally_only() -> None:
+    given = market(proposal=SEVEN_TO_THREE)
+    moved = evolve(given, ev.VotesCounted(VoteType.PROPOSAL, Tally(2, 1, 2, 1)))
+    assert (moved.proposal, moved.dispute) == (Tally(9, 4, 9, 4), Tally())
+
+
+# --- entering ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_market_is_adopted_as_its_account_shows_it() -> None:
+    account = observed(state=Lifecycle.ACTIVE, slot=77, proposal_likes=12, proposal_dislikes=1)
+    adopted = after(market(), when(None, AdoptMarket(market_id(), account)))
+    assert (adopted.state, adopted.creator, adopted.observed_slot) == (Lifecycle.ACTIVE, CREATOR, 77)
+    assert (adopted.confirmed_likes, adopted.confirmed_dislikes) == (12, 1)
+
+
+def test_adopting_twice_is_an_observation() -> None:
+    account = observed(state=Lifecycle.APPROVED, slot=11)
+    assert when(market(), AdoptMarket(market_id(), account)) == (ev.MarketObserved(account),)
+
+
+def test_an_older_read_never_overwrites_a_newer_one() -> None:
+    stale = ObserveMarket(market_id(), observed(state=Lifecycle.APPROVED, slot=9))
+    assert decide(market(), stale, rules(), now()) == AlreadyInState(market_id())
+
+
+def test_a_newer_read_that_shows_nothing_new_is_no_event() -> None:
+    same = ObserveMarket(market_id(), observed(slot=99))
+    assert decide(market(), same, rules(), now()) == AlreadyInState(market_id())
+
+
+def test_the_creator_describes_a_market() -> None:
+    described = when(market(), DescribeMarket(market_id(), CREATOR, False, "Will it rain?", "weather"))
+    assert described == (ev.MarketDescribed("Will it rain?", "weather"),)
+
+
+def test_nobody_else_describes_it_but_the_admin_tier() -> None:
+    stranger = DescribeMarket(market_id(), wallet(9), False, "?", "")
+    assert decide(market(), stranger, rules(), now()) == NotTheCreator(market_id())
+    assert when(market(), replace(stranger, by_admin=True)) == (ev.MarketDescribed("?", ""),)
+
+
+# --- aggregation ------------------------------------------------------------------------------------------------------
+
+
+def test_changed_tallies_are_sent_at_the_deadline() -> None:
+    (planned,) = when(market(proposal=Tally(2, 1, 2, 1)), FireDeadline(market_id()))
+    assert isinstance(planned, ev.IntentPlanned)
+    assert (planned.intent.action, planned.intent.yes, planned.intent.no) == (Action.AGGREGATE_PROPOSAL, 2, 1)
+    assert not planned.closes_voting
+
+
+def test_tallies_that_will_be_approved_close_the_voting_with_the_same_event() -> None:
+    (planned,) = when(market(proposal=SEVEN_TO_THREE), FireDeadline(market_id()))
+    assert isinstance(planned, ev.IntentPlanned)
+    assert planned.closes_voting
+    assert evolve(market(), planned).voting_closed
+
+
+@pytest.mark.parametrize(
+    ("tally", "changes", "why"),
+    [
+        (Tally(6999, 3001), {}, "one basis point short"),
+        (Tally(9, 0), {}, "below the quorum of ten"),
+        (Tally(7, 3), {"may_approve": False}, "no admin key"),
+        (Tally(7, 3), {"proposal_threshold_bps": 7001}, "the live threshold is higher"),
+    ],
+)
+def test_voting_stays_open_when_no_approval_follows(tally: Tally, changes: dict[str, object], why: str) -> None:
+    given = market(proposal=replace(tally, yes_voters=tally.yes, no_voters=tally.no))
+    (planned,) = when(given, FireDeadline(market_id()), rules(**changes))
+    assert isinstance(planned, ev.IntentPlanned), why
+    assert not planned.closes_voting, why
+
+
+def test_unchanged_tallies_are_not_sent_again() -> None:
+    given = market(proposal=Tally(2, 1, 2, 1), confirmed_likes=2, confirmed_dislikes=1)
+    assert when(given, FireDeadline(market_id())) == (ev.AggregationSkipped("unchanged"),)
+
+
+def test_a_market_without_votes_of_ours_never_overwrites_what_the_chain_holds() -> None:
+    given = market(confirmed_likes=12, confirmed_dislikes=1)
+    assert not any(isinstance(event, ev.IntentPlanned) and event.intent.action is Action.AGGREGATE_PROPOSAL
+                   for event in when(given, FireDeadline(market_id())))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "by", "at"),
+    [
+        (market(proposal=SEVEN_TO_THREE, intent=Intent("i", market_id(), Action.APPROVE, 1)), rules(), now()),
+        (market(proposal=SEVEN_TO_THREE, state=Lifecycle.ACTIVE), rules(), now()),
+        (market(proposal=SEVEN_TO_THREE, next_attempt_at_s=NOON_S + 1), rules(), now()),
+        (market(proposal=SEVEN_TO_THREE), rules(may_aggregate=False), now()),
+        (market(proposal=SEVEN_TO_THREE), replace(rules(), config=None), now()),
+    ],
+    ids=["an attempt is under way", "not proposed", "too early after a failure", "not our key", "config unknown"],
+)
+def test_a_deadline_does_nothing_when(given: Market, by: Rules, at: Now) -> None:
+    assert decide(given, FireDeadline(market_id()), by, at) == AlreadyInState(market_id())
+
+
+# --- settlements ------------------------------------------------------------------------------------------------------
+
+
+def closing() -> tuple[Market, Intent]:
+    """A market whose passing tallies are on their way."""
+    given = market(proposal=SEVEN_TO_THREE)
+    given = after(given, when(given, FireDeadline(market_id())))
+    assert given.intent is not None
+    return given, given.intent
+
+
+def test_confirmed_tallies_that_pass_lead_to_the_approval() -> None:
+    given, intent = closing()
+    events = when(given, settle(intent, IntentStatus.CONFIRMED, observed=observed(slot=20, proposal_likes=7)))
+    moved = after(given, events)
+    assert [type(event) for event in events if not isinstance(event, ev.MarketObserved)] == [
+        ev.TalliesConfirmed,
+        ev.ApprovalBecameReady,
+        ev.IntentPlanned,
+    ]
+    assert moved.intent is not None
+    assert (moved.intent.action, moved.voting_closed, moved.approval_ready) == (Action.APPROVE, True, True)
+    assert moved.state is Lifecycle.PROPOSED, "only the chain changes the state"
+
+
+def test_without_the_admin_key_the_market_is_ready_and_stays_open() -> None:
+    given = market(proposal=SEVEN_TO_THREE)
+    keyless = rules(may_approve=False)
+    given = after(given, when(given, FireDeadline(market_id()), keyless))
+    assert given.intent is not None
+    events = when(given, settle(given.intent, IntentStatus.CONFIRMED), keyless)
+    assert events[1:] == (ev.ApprovalBecameReady(will_be_sent=False),)
+    assert not after(given, events).voting_closed
+
+
+def test_the_state_changes_when_the_account_shows_it() -> None:
+    given, intent = closing()
+    given = after(given, when(given, settle(intent, IntentStatus.CONFIRMED)))
+    assert given.intent is not None
+    account = observed(slot=30, state=Lifecycle.APPROVED, approved_at_s=NOON_S)
+    approved = after(given, when(given, settle(given.intent, IntentStatus.CONFIRMED, observed=account)))
+    assert (approved.state, approved.approved_at_s, approved.intent) == (Lifecycle.APPROVED, NOON_S, None)
+
+
+@pytest.mark.parametrize("status", [IntentStatus.FAILED, IntentStatus.EXPIRED])
+def test_voting_opens_again_when_the_attempt_ends_without_effect(status: IntentStatus) -> None:
+    given, intent = closing()
+    reopened = after(given, when(given, settle(intent, status, error_name="InsufficientVotes")))
+    assert (reopened.voting_closed, reopened.intent, reopened.failures) == (False, None, 1)
+    assert when(reopened, vote(11)) == (ev.VoteAdmitted(vote(11)),)
+
+
+@pytest.mark.parametrize(("failures", "delay_s"), [(0, 300), (1, 600), (2, 1200), (3, 1200), (50, 1200)])
+def test_the_wait_after_a_failure_grows_to_a_bound(failures: int, delay_s: int) -> None:
+    given, intent = closing()
+    given = replace(given, failures=failures)
+    (failed,) = when(given, settle(intent, IntentStatus.EXPIRED))
+    assert isinstance(failed, ev.AttemptFailed)
+    assert failed.next_attempt_at_s == NOON_S + delay_s
+    assert delay_s in RETRY_DELAYS_S
+
+
+def test_the_settlement_of_another_attempt_changes_nothing() -> None:
+    given, intent = closing()
+    stranger = replace(intent, intent_id="older")
+    assert decide(given, settle(stranger, IntentStatus.FAILED), rules(), now()) == AlreadyInState(market_id())
+
+
+def test_a_failed_approval_whose_account_is_approved_all_the_same_counts_as_seen() -> None:
+    given, intent = closing()
+    given = after(given, when(given, settle(intent, IntentStatus.CONFIRMED)))
+    assert given.intent is not None
+    account = observed(slot=30, state=Lifecycle.APPROVED)
+    moved = after(
+        given,
+        when(given, settle(given.intent, IntentStatus.FAILED, error_name="InvalidStateTransition", observed=account)),
+    )
+    assert moved.state is Lifecycle.APPROVED
+    assert ADMIN  # the admin signed it by hand
