@@ -1,6 +1,7 @@
 """Given a market, when a command comes, then these events or this refusal."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from domain.tally import Tally, VoteType
 from tests.support.markets import ADMIN, CREATOR, NOON_S, market, market_id, now, observed, rules, vote, wallet
 
 SEVEN_TO_THREE = Tally(7, 3, 7, 3)
+
+Events = tuple[ev.Event, ...]
 
 
 def when(
@@ -138,7 +141,7 @@ def test_tallies_that_will_be_approved_close_the_voting_with_the_same_event() ->
         (Tally(7, 3), {"proposal_threshold_bps": 7001}, "the live threshold is higher"),
     ],
 )
-def test_voting_stays_open_when_no_approval_follows(tally: Tally, changes: dict[str, object], why: str) -> None:
+def test_voting_stays_open_when_no_approval_follows(tally: Tally, changes: dict[str, Any], why: str) -> None:
     given = market(proposal=replace(tally, yes_voters=tally.yes, no_voters=tally.no))
     (planned,) = when(given, FireDeadline(market_id()), rules(**changes))
     assert isinstance(planned, ev.IntentPlanned), why
