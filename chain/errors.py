@@ -1,0 +1,75 @@
+"""Error names of zmart_core, Anchor and the System program; a name is looked up before a number (CI 8).
+
+Two builds of zmart_core number their errors differently from 6005 on, so the name in the log line decides, and the
+number is the fallback for a transaction without logs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+_ANCHOR = {
+    100: ("InstructionMissing", "Instruction discriminator not provided"),
+    101: ("InstructionFallbackNotFound", "Fallback functions are not supported"),
+    102: ("InstructionDidNotDeserialize", "The program could not deserialize the given instruction"),
+    2000: ("ConstraintMut", "A mut constraint was violated"),
+    2001: ("ConstraintHasOne", "A has one constraint was violated"),
+    2002: ("ConstraintSigner", "A signer constraint was violated"),
+    2003: ("ConstraintRaw", "A raw constraint was violated"),
+    2006: ("ConstraintSeeds", "A seeds constraint was violated"),
+    3001: ("AccountDiscriminatorNotFound", "No discriminator was found on the account"),
+    3002: ("AccountDiscriminatorMismatch", "Account discriminator did not match what was expected"),
+    3003: ("AccountDidNotDeserialize", "Failed to deserialize the account"),
+    3005: ("AccountNotEnoughKeys", "Not enough account keys given to the instruction"),
+    3007: ("AccountOwnedByWrongProgram", "The given account is owned by a different program than expected"),
+    3008: ("InvalidProgramId", "Program ID was not as expected"),
+    3010: ("AccountNotSigner", "The given account did not sign"),
+    3012: ("AccountNotInitialized", "The program expected this account to be already initialized"),
+}
+
+_SYSTEM = {0: "AccountAlreadyInUse", 1: "ResultWithNegativeLamports", 3: "InvalidAccountDataLength"}
+
+_NAMED = re.compile(r"Error Code: (\w+)\. Error Number: (\d+)\.")
+_FAILED_SYSTEM = re.compile(r"Program 1{32} failed: custom program error: 0x([0-9a-f]+)")
+
+
+def idl_json() -> dict[str, Any]:
+    """The program's interface as shipped with this package."""
+    text = resources.files("chain").joinpath("zmart_core.json").read_text(encoding="utf-8")
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def _table() -> dict[int, tuple[str, str]]:
+    program = {int(entry["code"]): (str(entry["name"]), str(entry["msg"])) for entry in idl_json()["errors"]}
+    return {**_ANCHOR, **program}
+
+
+BY_NUMBER = MappingProxyType(_table())
+"""Number to (name, message): Anchor's framework errors and the newer zmart_core build."""
+
+BY_NAME = MappingProxyType({name: number for number, (name, _) in BY_NUMBER.items()})
+
+
+def error_name(custom: int | None, logs: Iterable[str], runtime_name: str) -> str:
+    """The one name for a failed instruction: from its log line, else from its number, else the runtime's own word.
+
+    `custom` is the number of `{"Custom": n}`; `runtime_name` stands for failures without one, e.g. `BlockhashNotFound`.
+    """
+    if custom is None:
+        return runtime_name
+    lines = list(logs)
+    for line in reversed(lines):
+        named = _NAMED.search(line)
+        if named and int(named[2]) == custom:
+            return named[1]
+    if any((hit := _FAILED_SYSTEM.search(line)) and int(hit[1], 16) == custom for line in lines):
+        return _SYSTEM.get(custom, f"Custom{custom}")
+    if custom in BY_NUMBER:
+        return BY_NUMBER[custom][0]
+    return _SYSTEM.get(custom, f"Custom{custom}")

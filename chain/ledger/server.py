@@ -1,0 +1,136 @@
+"""The shell around the ledger: an HTTP server, a slot clock, and signals.
+
+Everything it decides is how bytes come in and when a slot ends; all else is `node.py` and `rpc/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+from solders.pubkey import Pubkey
+
+from chain.ledger.node import Node, Place, open_node
+from chain.ledger.rpc import answer
+from chain.ledger.settings import LedgerSettings
+
+REQUEST_BYTES_MAX = 50 * 1024
+"""A real node's limit for one HTTP body."""
+SHUTDOWN_S = 2.0
+"""How long requests in flight may take once the ledger stops."""
+
+_NODE: web.AppKey[Node] = web.AppKey("node", Node)
+_log = structlog.get_logger(__name__)
+
+WallClock = Callable[[], float]
+
+
+class Ledger:
+    """A running ledger: its address, its node, and slots by hand."""
+
+    def __init__(self, node: Node, settings: LedgerSettings, rpc_port: int, wall_clock: WallClock) -> None:
+        self.node = node
+        self.settings = settings
+        self.rpc_port = rpc_port
+        self._wall_clock = wall_clock
+
+    @property
+    def rpc_url(self) -> str:
+        """Where clients connect."""
+        return f"http://{self.settings.host}:{self.rpc_port}"
+
+    def tick(self, slots: int = 1) -> None:
+        """Let `slots` slots go by now."""
+        for _ in range(slots):
+            self.node.tick(int(self._wall_clock()))
+
+
+@asynccontextmanager
+async def running_ledger(
+    data_dir: Path,
+    rpc_port: int = 0,
+    slot_ms: int = 400,
+    settings: LedgerSettings | None = None,
+    wall_clock: WallClock = time.time,
+) -> AsyncIterator[Ledger]:
+    """Run a ledger inside this process; at the end it has answered what was in flight and its file is closed.
+
+    Raises `LedgerRefused` when the data dir belongs to another program id, `OSError` when the port is taken.
+    """
+    chosen = settings or LedgerSettings(data_dir=data_dir, rpc_port=rpc_port, slot_ms=slot_ms)
+    place = Place(chosen.data_dir, Pubkey.from_string(chosen.program_id))
+    node = open_node(place, int(wall_clock()), os.urandom(32))
+    runner = web.AppRunner(_application(node), shutdown_timeout=SHUTDOWN_S, access_log=None)
+    ticking: asyncio.Task[None] | None = None
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, chosen.host, chosen.rpc_port)
+        await site.start()
+        ledger = Ledger(node, chosen, _port_of(runner), wall_clock)
+        ticking = asyncio.create_task(_tick_slots(ledger)) if chosen.slot_ms else None
+        yield ledger
+    finally:
+        if ticking is not None:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+        await runner.cleanup()
+        node.close()
+
+
+async def serve(settings: LedgerSettings) -> None:
+    """Run a ledger until SIGTERM or SIGINT; raises when the slot clock fails, since a chain that stands still lies."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with running_ledger(settings.data_dir, settings=settings) as ledger:
+        _log.info("ledger.ready", rpc_url=ledger.rpc_url, program_id=settings.program_id)
+        await stopped.wait()
+
+
+async def _tick_slots(ledger: Ledger) -> None:
+    """One slot every `slot_ms`; slots missed by a stall are made up for at once, as time passes on a chain."""
+    loop = asyncio.get_running_loop()
+    period_s = ledger.settings.slot_ms / 1_000
+    due = loop.time() + period_s
+    while True:
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        try:
+            ledger.tick()
+        except Exception:
+            _log.exception("ledger.slot_failed")
+            raise
+        due += period_s
+
+
+def _application(node: Node) -> web.Application:
+    application = web.Application(client_max_size=REQUEST_BYTES_MAX)
+    application[_NODE] = node
+    application.router.add_post("/", _post)
+    application.router.add_get("/health", _health)
+    return application
+
+
+async def _post(request: web.Request) -> web.Response:
+    if request.content_type != "application/json":
+        text = "Supplied content type is not allowed. Content-Type: application/json is required\n"
+        return web.Response(status=415, text=text)
+    body = await request.read()
+    return web.Response(body=answer(request.app[_NODE], body), content_type="application/json")
+
+
+async def _health(_request: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+def _port_of(runner: web.AppRunner) -> int:
+    addresses: list[Any] = runner.addresses
+    return int(addresses[0][1])
