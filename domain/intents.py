@@ -58,7 +58,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class StoredTransaction:
-    """An intent with what is kept of its transaction; everything but `intent` and `status` is None until it is signed."""
+    """An intent with what is kept of its transaction; the last three are None until it is signed."""
 
     intent: Intent
     status: IntentStatus

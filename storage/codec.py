@@ -1,0 +1,223 @@
+"""Domain values as rows and back; exact, because every number crosses as decimal text or as an integer (T6).
+
+Unix seconds with 0 for unset become TIMESTAMPTZ or NULL. Rows are what the statements of `queries.sql` name.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+from domain.deadlines import ClockName, Deadline
+from domain.ids import virtual_shard
+from domain.intents import Action, Intent, IntentStatus, Settlement, StoredTransaction
+from domain.journal import AggregationNote, AlertNote, Ballot, Change, RecordedVote
+from domain.lifecycle import Lifecycle
+from domain.market import Market
+from domain.observed import ChainConfig, ObservedMarket
+from domain.tally import Tally, VoteType
+
+Row = Mapping[str, Any]
+Columns = list[list[str | None]]
+
+_TALLY_COLUMNS = {
+    "proposal": ("likes", "dislikes", "like_voters", "dislike_voters"),
+    "dispute": ("support", "reject", "support_voters", "reject_voters"),
+}
+_MOVED_BY_VOTES = frozenset({"proposal", "dispute", "version", "market_seq", "votes_seq"})
+_ELSEWHERE = frozenset({"proposal", "dispute", "state", "intent"})
+"""Fields of Market that are not one column of the same name."""
+_VOTE_TYPE = {Action.AGGREGATE_PROPOSAL: VoteType.PROPOSAL, Action.APPROVE: VoteType.PROPOSAL}
+
+_market_fields = [field.name for field in fields(Market)]
+_plain_fields = [name for name in _market_fields if name not in _ELSEWHERE]
+_untouched_by_votes = attrgetter(*(name for name in _market_fields if name not in _MOVED_BY_VOTES))
+
+
+def columns(rows: Iterable[Sequence[str | None]]) -> Columns:
+    """Rows turned into one text array for each column, as `unnest` wants them."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def moves_counts_only(change: Change) -> bool:
+    """Whether nothing but tallies, sequences, version and deadline differ from the version before."""
+    before = change.before
+    return before is not None and _untouched_by_votes(before) == _untouched_by_votes(change.market)
+
+
+def counts_row(change: Change) -> tuple[str | None, ...]:
+    """The columns of `update_counts`, in its order."""
+    market, deadline = change.market, change.deadline
+    return (
+        market.market_id,
+        str(market.version),
+        str(market.market_seq),
+        str(market.votes_seq),
+        *_tally_texts(market.proposal),
+        *_tally_texts(market.dispute),
+        str(deadline.at_s) if deadline else None,
+        deadline.clock.value if deadline else None,
+    )
+
+
+def market_json(change: Change) -> dict[str, Any]:
+    """The whole row, with the columns of `markets` as keys."""
+    market, deadline = change.market, change.deadline
+    row = {name.removesuffix("_s"): _plain(name, getattr(market, name)) for name in _plain_fields}
+    for name, names in _TALLY_COLUMNS.items():
+        tally = getattr(market, name)
+        row.update(zip(names, (tally.yes, tally.no, tally.yes_voters, tally.no_voters), strict=True))
+    row["vshard"] = virtual_shard(market.market_id)
+    row["state"] = market.state.name
+    row["created_at"] = _instant(market.created_at_s)  # lists are ordered by it, so it is never NULL
+    row["intent_id"] = market.intent.intent_id if market.intent else None
+    row["next_deadline_at"] = _instant(deadline.at_s) if deadline else None
+    row["next_deadline_clock"] = deadline.clock.value if deadline else None
+    return row
+
+
+def market_of(row: Row) -> Market:
+    """The market in a row of `market_row`."""
+    plain: dict[str, Any] = {name: row[name] or 0 if name.endswith("_s") else row[name] for name in _plain_fields}
+    for name, names in _TALLY_COLUMNS.items():
+        plain[name] = Tally(*(row[column] for column in names))
+    intent = intent_of(row) if row["intent_id"] else None
+    return Market(**plain, state=Lifecycle[row["state"]], intent=intent)
+
+
+def deadline_of(row: Row) -> Deadline | None:
+    """The deadline in a row, or None."""
+    at_s = row["next_deadline_at_s"]
+    return None if at_s is None else Deadline(at_s, ClockName(row["next_deadline_clock"]))
+
+
+def ballot_row(ballot: Ballot) -> tuple[str | None, ...]:
+    """The columns of `insert_ballots`, in its order."""
+    vote = ballot.vote
+    return (
+        vote.vote_id,
+        vote.market_id,
+        vote.wallet,
+        vote.vote_type.value,
+        "true" if vote.choice else "false",
+        str(vote.weight),
+        vote.request_id,
+        str(ballot.market_version),
+    )
+
+
+def recorded_of(row: Row) -> RecordedVote:
+    """The vote in a row of `recorded_votes`."""
+    return RecordedVote(
+        vote_id=row["vote_id"],
+        market_id=row["market_id"],
+        wallet=row["user_pubkey"],
+        vote_type=VoteType(row["vote_type"]),
+        choice=row["vote"],
+        request_id=row["request_id"],
+        market_version=row["market_version"],
+    )
+
+
+def intent_row(intent: Intent) -> tuple[str, ...]:
+    """The columns of `plan_intents`, in its order."""
+    vshard = virtual_shard(intent.market_id)
+    numbers = (str(intent.attempt), str(intent.yes), str(intent.no))
+    return (intent.intent_id, intent.market_id, str(vshard), intent.action.value, *numbers)
+
+
+def intent_of(row: Row) -> Intent:
+    """The attempt in a row."""
+    return Intent(
+        intent_id=row["intent_id"],
+        market_id=row["intent_market_id"],
+        action=Action(row["action"]),
+        attempt=row["attempt"],
+        yes=row["yes"],
+        no=row["no"],
+    )
+
+
+def note_row(note: AggregationNote) -> tuple[str, ...]:
+    """The columns of `note_aggregations`, in its order."""
+    return (
+        note.intent.intent_id,
+        note.intent.market_id,
+        _VOTE_TYPE[note.intent.action].value,
+        str(note.tally.yes),
+        str(note.tally.no),
+        str(note.intent.yes),
+        str(note.intent.no),
+        str(note.percentage_bps),
+        str(note.threshold_bps),
+        "true" if note.threshold_met else "false",
+        note.status,
+        note.reason,
+    )
+
+
+def alert_row(note: AlertNote) -> tuple[str | None, ...]:
+    """The columns of `raise_alerts`, in its order."""
+    return (note.dedupe_key, note.alert_type, note.severity, note.market_id, json.dumps(note.data))
+
+
+def settlement_of(row: Row) -> Settlement:
+    """The ended attempt in a row of `settlements`."""
+    return Settlement(
+        intent=intent_of(row),
+        status=IntentStatus(row["status"]),
+        signature=row["signature"],
+        slot=row["slot"],
+        error_name=row["error_name"],
+        observed=observed_of(row["observed"]),
+    )
+
+
+def transaction_of(row: Row) -> StoredTransaction:
+    """The open attempt in a row of `open_transactions`."""
+    return StoredTransaction(
+        intent=intent_of(row),
+        status=IntentStatus(row["status"]),
+        raw=row["raw"],
+        signature=row["signature"],
+        last_valid_block_height=row["last_valid_block_height"],
+    )
+
+
+def observed_json(observed: ObservedMarket | None) -> str | None:
+    """An account as it was read, as JSON; integers stay integers of any size."""
+    return None if observed is None else json.dumps(asdict(observed))
+
+
+def observed_of(text: str | None) -> ObservedMarket | None:
+    """The reverse of `observed_json`."""
+    if text is None:
+        return None
+    read = json.loads(text)
+    return ObservedMarket(**{**read, "state": Lifecycle(read["state"])})
+
+
+def config_of(row: Row) -> ChainConfig:
+    """The GlobalConfig in a row of `chain_config`."""
+    return ChainConfig(**{field.name: row[field.name] for field in fields(ChainConfig)})
+
+
+def config_row(config: ChainConfig) -> tuple[Any, ...]:
+    """The columns of `save_config`, in its order."""
+    return tuple(getattr(config, field.name) for field in fields(ChainConfig))
+
+
+def _plain(name: str, value: Any) -> Any:
+    if not name.endswith("_s"):
+        return value
+    return _instant(value) if value else None
+
+
+def _instant(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat()
+
+
+def _tally_texts(tally: Tally) -> tuple[str, str, str, str]:
+    return str(tally.yes), str(tally.no), str(tally.yes_voters), str(tally.no_voters)

@@ -1,0 +1,226 @@
+"""The journal of a shard on PostgreSQL: one session that holds the locks and makes every commit.
+
+A vote batch takes six round trips: BEGIN, fence, insert, markets, outbox, COMMIT.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import Any, Self
+
+import asyncpg
+
+from domain.commands import CastVote
+from domain.deadlines import Deadline
+from domain.feed import FeedMessage
+from domain.ids import MarketId
+from domain.intents import Settlement
+from domain.journal import Ballot, Change, Epochs, Fenced, RecordedVote
+from domain.market import Market
+from domain.observed import ChainConfig
+from domain.tally import Tally, VoteType
+from storage import codec
+from storage.fencing import check_distinct, check_fenced, check_versions
+from storage.outages import TROUBLE, JournalLost, StorageUnavailable, outages
+from storage.ownership import ACQUIRE_TIMEOUT_S, Ownership
+from storage.queries import sql
+from storage.session import CONNECT_TIMEOUT_S, connect_shard
+from storage.turn import Turn
+
+CLOSE_TIMEOUT_S = 2.0
+
+
+class PostgresJournal:
+    """`actors.ports.Journal` on one connection.
+
+    Tasks may share it: each operation waits for its turn, a transaction has the turn from begin to commit. Any doubt
+    about the session raises JournalLost, and every later call too: the process must end and load afresh.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> None:
+        self._connection = connection
+        self._acquire_timeout_s = acquire_timeout_s
+        self._turn = Turn()
+
+    @classmethod
+    async def connect(cls, database_url: str, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> Self:
+        """Open the session; raises StorageUnavailable."""
+        with outages("connect", StorageUnavailable):
+            return cls(await connect_shard(database_url), acquire_timeout_s)
+
+    async def acquire(self, virtual_shards: Sequence[int], host: str, port: int, pid: int) -> dict[int, int]:
+        """Lock the virtual shards for this process and return their new epochs; raises VirtualShardsHeld."""
+        with outages("acquire", JournalLost):
+            async with self._turn:
+                ownership = Ownership(self._connection, host, port, pid)
+                return await ownership.take(virtual_shards, self._acquire_timeout_s)
+
+    @asynccontextmanager
+    async def transaction(self, epochs: Epochs) -> AsyncIterator["PostgresJournalTransaction"]:
+        """Begin, fence, commit on leaving; an exception of the body undoes everything and goes on its way.
+
+        Raises Fenced, or JournalLost: then the outcome of a commit is unknown.
+        """
+        async with self._turn, self._begun():
+            await self._fence(epochs)
+            yield PostgresJournalTransaction(self._connection, epochs)
+
+    async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:
+        """Those of the markets that exist, each with its stored deadline."""
+        rows = await self._fetch("load_markets", list(market_ids))
+        return [(codec.market_of(row), codec.deadline_of(row)) for row in rows]
+
+    async def deadlines(self, virtual_shards: Sequence[int]) -> Sequence[tuple[MarketId, Deadline]]:
+        """Every stored deadline of these virtual shards, earliest first."""
+        rows = await self._fetch("deadlines", [str(vshard) for vshard in virtual_shards])
+        return [(row["market_id"], deadline) for row in rows if (deadline := codec.deadline_of(row))]
+
+    async def settlements(self, virtual_shards: Sequence[int], limit: int) -> Sequence[Settlement]:
+        """Ended attempts that no market has taken in yet, oldest first."""
+        rows = await self._fetch("settlements", [str(vshard) for vshard in virtual_shards], limit)
+        return [codec.settlement_of(row) for row in rows]
+
+    async def config(self) -> ChainConfig | None:
+        """The last GlobalConfig that was read, or None before the first."""
+        rows = await self._fetch("chain_config")
+        return codec.config_of(rows[0]) if rows else None
+
+    async def announce_outbox(self) -> None:
+        """Wake whoever listens on `zmart_outbox`; a hint."""
+        await self._execute("announce_outbox")
+
+    async def ping(self) -> None:
+        """One round trip; raises JournalLost when the session is gone."""
+        await self._execute("ping")
+
+    async def close(self) -> None:
+        """End the session, which frees the locks; a session that cannot say goodbye is cut off."""
+        try:
+            await self._connection.close(timeout=CLOSE_TIMEOUT_S)
+        except TROUBLE:
+            self._connection.terminate()
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[None]:
+        """BEGIN, then COMMIT or ROLLBACK; when either leaves a doubt the session is cut off."""
+        with outages("begin", JournalLost):
+            await self._connection.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            await self._roll_back()
+            raise
+        try:
+            with outages("commit", JournalLost):
+                await self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.terminate()
+            raise
+
+    async def _roll_back(self) -> None:
+        """Undo; what the body raised is the news, so trouble here only cuts the session off, which undoes too."""
+        try:
+            if not self._connection.is_closed():
+                await self._connection.execute("ROLLBACK", timeout=CONNECT_TIMEOUT_S)
+        except TROUBLE:
+            self._connection.terminate()
+
+    async def _fence(self, epochs: Epochs) -> None:
+        rows = await _fetched(self._connection, "fence", [str(vshard) for vshard in epochs])
+        found = {row["id"]: row["epoch"] for row in rows}
+        if found != dict(epochs):
+            raise Fenced(epochs, found)
+
+    async def _fetch(self, name: str, *arguments: Any) -> list[Any]:
+        with outages(name, JournalLost):
+            async with self._turn:
+                return list(await self._connection.fetch(sql(name), *arguments))
+
+    async def _execute(self, name: str) -> None:
+        with outages(name, JournalLost):
+            async with self._turn:
+                await self._connection.execute(sql(name))
+
+
+class PostgresJournalTransaction:
+    """`actors.ports.JournalTransaction`: one open transaction, fenced for some virtual shards."""
+
+    def __init__(self, connection: asyncpg.Connection, epochs: Epochs) -> None:
+        self._connection = connection
+        self._epochs = epochs
+
+    async def insert_ballots(self, ballots: Sequence[Ballot]) -> frozenset[str]:
+        """Insert what is new and return the vote_ids that went in.
+
+        Rows go in by (wallet, request_id), so that two shards which meet on the index of requests wait in one order
+        and cannot deadlock; of two ballots for one place the first in that order wins.
+        """
+        if not ballots:
+            return frozenset()
+        check_fenced((ballot.vote.market_id for ballot in ballots), self._epochs)
+        ordered = sorted(ballots, key=lambda ballot: (ballot.vote.wallet, ballot.vote.request_id or ""))
+        rows = await self._write("insert_ballots", [codec.ballot_row(ballot) for ballot in ordered])
+        inserted = frozenset(row["id"] for row in rows)
+        assert inserted <= {ballot.vote.vote_id for ballot in ballots}, "a vote_id is not a UUID in canonical form"
+        return inserted
+
+    async def recorded(self, votes: Sequence[CastVote]) -> Mapping[str, RecordedVote]:
+        """For each vote (by vote_id) the stored vote in its way: of the same request first, else of the same place."""
+        if not votes:
+            return {}
+        asked = [(v.vote_id, v.market_id, v.wallet, v.vote_type.value, v.request_id) for v in votes]
+        rows = await self._write("recorded_votes", asked)
+        return {row["wanted_id"]: codec.recorded_of(row) for row in rows}
+
+    async def tallies_at(self, wanted: Sequence[tuple[MarketId, VoteType, int]]) -> Sequence[Tally]:
+        """The tally of each (market, type) as it stood at a version, in order; all zero for an unknown market."""
+        if not wanted:
+            return []
+        distinct = list(dict.fromkeys(wanted))  # repeats of one batch ask for the same tally
+        asked = [(market_id, vote_type.value, str(version)) for market_id, vote_type, version in distinct]
+        found = {
+            distinct[row["place"] - 1]: Tally(row["yes"], row["no"], row["yes_voters"], row["no_voters"])
+            for row in await self._write("tallies_at", asked)
+        }
+        return [found.get(key, Tally()) for key in wanted]
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        """Write new versions, outbox rows, intents, notes and alerts; raises VersionMoved (a Fenced)."""
+        check_fenced((change.market.market_id for change in changes), self._epochs)
+        check_distinct(changes)
+        # Intents first: the market's row refers to its attempt.
+        await self._write("plan_intents", [codec.intent_row(intent) for c in changes for intent in c.planned])
+        await self._save_markets(changes)
+        await self._write("save_outbox", [_outbox_row(message) for c in changes for message in c.feed])
+        applied = list(chain.from_iterable(change.applied for change in changes))
+        if applied:
+            await _fetched(self._connection, "apply_settlements", applied)
+        await self._write("note_aggregations", [codec.note_row(note) for c in changes for note in c.aggregations])
+        await self._write("raise_alerts", [codec.alert_row(note) for c in changes for note in c.alerts])
+
+    async def _save_markets(self, changes: Sequence[Change]) -> None:
+        new = [change for change in changes if change.is_new]
+        known = [(change, codec.moves_counts_only(change)) for change in changes if not change.is_new]
+        written = await self._write("update_counts", [codec.counts_row(change) for change, narrow in known if narrow])
+        written += await self._write_whole("insert_markets", new)
+        written += await self._write_whole("update_markets", [change for change, narrow in known if not narrow])
+        check_versions((row["market_id"] for row in written), changes, self._epochs)
+
+    async def _write(self, name: str, rows: Sequence[Sequence[str | None]]) -> list[Any]:
+        """One statement for all rows, and none for no rows."""
+        return await _fetched(self._connection, name, *codec.columns(rows)) if rows else []
+
+    async def _write_whole(self, name: str, changes: Sequence[Change]) -> list[Any]:
+        if not changes:
+            return []
+        return await _fetched(self._connection, name, json.dumps([codec.market_json(change) for change in changes]))
+
+
+async def _fetched(connection: asyncpg.Connection, name: str, *arguments: Any) -> list[Any]:
+    with outages(name, JournalLost):
+        return list(await connection.fetch(sql(name), *arguments))
+
+
+def _outbox_row(message: FeedMessage) -> tuple[str, str, str, str]:
+    return message.channel, str(message.seq), message.type, json.dumps(message.payload)

@@ -1,0 +1,393 @@
+-- Every statement that this package sends, by name. Lists travel as text[] and are cast here: asyncpg knows that type
+-- without asking the catalogue, any other array costs each new session a look-up.
+-- {name} stands for the statement of that name.
+
+-- === ownership ===
+
+-- name: try_locks
+SELECT id::int AS id, pg_try_advisory_lock(77, id::int) AS taken FROM unnest($1::text[]) AS wanted (id);
+
+-- name: release_locks
+SELECT pg_advisory_unlock(77, id::int) FROM unnest($1::text[]) AS taken (id);
+
+-- name: lock_holders
+-- A key of two integers shows as classid, objid and objsubid 2.
+SELECT v.id, l.pid AS backend_pid, v.host, v.port, v.pid, v.backend_pid = l.pid AS is_recorded
+FROM virtual_shards AS v
+JOIN pg_locks AS l ON l.objid = v.id
+WHERE v.id = ANY ($1::text[]::smallint[])
+    AND l.locktype = 'advisory' AND l.classid = 77 AND l.objsubid = 2 AND l.granted
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: terminate_backend
+SELECT pg_terminate_backend($1::int);
+
+-- name: take_ownership
+UPDATE virtual_shards
+SET epoch = epoch + 1, owner = $2::text || ':' || $3::int, host = $2, port = $3, pid = $4::int,
+    backend_pid = pg_backend_pid(), updated_at = now()
+WHERE id = ANY ($1::text[]::smallint[])
+RETURNING id, epoch;
+
+-- name: fence
+SELECT id, epoch FROM virtual_shards WHERE id = ANY ($1::text[]::smallint[]) FOR SHARE;
+
+-- === votes ===
+
+-- name: insert_ballots
+INSERT INTO vote_records
+    (id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, market_version)
+SELECT id::uuid, market_id, user_pubkey, vote_type, vote::boolean, weight::numeric, 'api', request_id,
+    market_version::bigint
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+    AS ballots (id, market_id, user_pubkey, vote_type, vote, weight, request_id, market_version)
+ON CONFLICT DO NOTHING
+RETURNING id::text;
+
+-- name: recorded_votes
+SELECT wanted.vote_id AS wanted_id, found.*
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+    AS wanted (vote_id, market_id, user_pubkey, vote_type, request_id)
+CROSS JOIN LATERAL (
+    SELECT 0 AS rank, id::text AS vote_id, market_id, user_pubkey, vote_type, vote, request_id, market_version
+    FROM vote_records
+    WHERE user_pubkey = wanted.user_pubkey AND request_id = wanted.request_id
+    UNION ALL
+    SELECT 1, id::text, market_id, user_pubkey, vote_type, vote, request_id, market_version
+    FROM vote_records
+    WHERE market_id = wanted.market_id AND user_pubkey = wanted.user_pubkey AND vote_type = wanted.vote_type
+    ORDER BY rank
+    LIMIT 1
+) AS found;
+
+-- name: tallies_at
+-- The tally now, less the votes that came after: those who ask repeat a vote of a moment ago, so few rows are read
+-- however many the market has. Votes of a version that is not saved yet are in neither.
+SELECT w.place,
+    CASE WHEN w.vote_type = 'proposal' THEN m.likes ELSE m.support END - coalesce(after.yes, 0) AS yes,
+    CASE WHEN w.vote_type = 'proposal' THEN m.dislikes ELSE m.reject END - coalesce(after.no, 0) AS no,
+    CASE WHEN w.vote_type = 'proposal' THEN m.like_voters ELSE m.support_voters END - after.yes_voters AS yes_voters,
+    CASE WHEN w.vote_type = 'proposal' THEN m.dislike_voters ELSE m.reject_voters END - after.no_voters AS no_voters
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (market_id, vote_type, version, place)
+JOIN markets AS m ON m.market_id = w.market_id
+CROSS JOIN LATERAL (
+    SELECT
+        sum(weight) FILTER (WHERE vote) AS yes,
+        sum(weight) FILTER (WHERE NOT vote) AS no,
+        count(*) FILTER (WHERE vote) AS yes_voters,
+        count(*) FILTER (WHERE NOT vote) AS no_voters
+    FROM vote_records AS v
+    WHERE v.market_id = w.market_id AND v.vote_type = w.vote_type
+        AND v.market_version > w.version::bigint AND v.market_version <= m.version
+) AS after;
+
+-- === markets ===
+
+-- name: market_row
+SELECT
+    m.market_id, m.pda, m.creator, m.state, m.version, m.market_seq, m.votes_seq,
+    m.likes, m.dislikes, m.like_voters, m.dislike_voters, m.support, m.reject, m.support_voters, m.reject_voters,
+    m.confirmed_likes, m.confirmed_dislikes, m.approval_ready, m.voting_closed, m.question, m.category,
+    m.observed_slot, m.b_parameter, m.initial_liquidity, m.current_liquidity, m.shares_yes, m.shares_no,
+    m.total_volume, m.proposed_outcome, m.final_outcome, m.failures,
+    extract(epoch FROM m.created_at)::bigint AS created_at_s,
+    extract(epoch FROM m.approved_at)::bigint AS approved_at_s,
+    extract(epoch FROM m.activated_at)::bigint AS activated_at_s,
+    extract(epoch FROM m.resolution_proposed_at)::bigint AS resolution_proposed_at_s,
+    extract(epoch FROM m.resolved_at)::bigint AS resolved_at_s,
+    extract(epoch FROM m.finalized_at)::bigint AS finalized_at_s,
+    extract(epoch FROM m.dispute_initiated_at)::bigint AS dispute_initiated_at_s,
+    extract(epoch FROM m.cancelled_at)::bigint AS cancelled_at_s,
+    extract(epoch FROM m.next_attempt_at)::bigint AS next_attempt_at_s,
+    extract(epoch FROM m.next_deadline_at)::bigint AS next_deadline_at_s, m.next_deadline_clock,
+    t.id::text AS intent_id, t.market_id AS intent_market_id, t.action, t.attempt, t.yes, t.no
+FROM markets AS m
+LEFT JOIN chain_transactions AS t ON t.id = m.intent_id
+
+-- name: load_markets
+{market_row}
+WHERE m.market_id = ANY ($1::text[]);
+
+-- name: list_markets
+{market_row}
+WHERE ($1::text IS NULL OR m.state = $1)
+    AND ($2::bigint IS NULL OR (m.created_at, m.market_id) < (to_timestamp($2), $3::text))
+ORDER BY m.created_at DESC, m.market_id DESC
+LIMIT $4;
+
+-- name: deadlines
+SELECT market_id, extract(epoch FROM next_deadline_at)::bigint AS next_deadline_at_s, next_deadline_clock
+FROM markets
+WHERE vshard = ANY ($1::text[]::smallint[]) AND next_deadline_at IS NOT NULL
+ORDER BY next_deadline_at;
+
+-- name: insert_markets
+INSERT INTO markets (
+    market_id, vshard, pda, creator, state, version, market_seq, votes_seq,
+    likes, dislikes, like_voters, dislike_voters, support, reject, support_voters, reject_voters,
+    confirmed_likes, confirmed_dislikes, approval_ready, voting_closed, question, category,
+    observed_slot, b_parameter, initial_liquidity, current_liquidity, shares_yes, shares_no, total_volume,
+    proposed_outcome, final_outcome, created_at, approved_at, activated_at, resolution_proposed_at, resolved_at,
+    finalized_at, dispute_initiated_at, cancelled_at,
+    intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock
+)
+SELECT
+    market_id, vshard, pda, creator, state, version, market_seq, votes_seq,
+    likes, dislikes, like_voters, dislike_voters, support, reject, support_voters, reject_voters,
+    confirmed_likes, confirmed_dislikes, approval_ready, voting_closed, question, category,
+    observed_slot, b_parameter, initial_liquidity, current_liquidity, shares_yes, shares_no, total_volume,
+    proposed_outcome, final_outcome, created_at, approved_at, activated_at, resolution_proposed_at, resolved_at,
+    finalized_at, dispute_initiated_at, cancelled_at,
+    intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock
+FROM json_populate_recordset(NULL::markets, $1::json)
+ON CONFLICT DO NOTHING
+RETURNING market_id;
+
+-- name: update_markets
+UPDATE markets AS m
+SET state = n.state, version = n.version, market_seq = n.market_seq, votes_seq = n.votes_seq,
+    likes = n.likes, dislikes = n.dislikes, like_voters = n.like_voters, dislike_voters = n.dislike_voters,
+    support = n.support, reject = n.reject, support_voters = n.support_voters, reject_voters = n.reject_voters,
+    confirmed_likes = n.confirmed_likes, confirmed_dislikes = n.confirmed_dislikes,
+    approval_ready = n.approval_ready, voting_closed = n.voting_closed, question = n.question, category = n.category,
+    pda = n.pda, creator = n.creator, observed_slot = n.observed_slot, b_parameter = n.b_parameter,
+    initial_liquidity = n.initial_liquidity, current_liquidity = n.current_liquidity,
+    shares_yes = n.shares_yes, shares_no = n.shares_no, total_volume = n.total_volume,
+    proposed_outcome = n.proposed_outcome, final_outcome = n.final_outcome,
+    created_at = n.created_at, approved_at = n.approved_at, activated_at = n.activated_at,
+    resolution_proposed_at = n.resolution_proposed_at, resolved_at = n.resolved_at, finalized_at = n.finalized_at,
+    dispute_initiated_at = n.dispute_initiated_at, cancelled_at = n.cancelled_at,
+    intent_id = n.intent_id, failures = n.failures, next_attempt_at = n.next_attempt_at,
+    next_deadline_at = n.next_deadline_at, next_deadline_clock = n.next_deadline_clock,
+    last_state_change = CASE WHEN m.state = n.state THEN m.last_state_change ELSE now() END,
+    last_state_change_tx = CASE WHEN m.state = n.state THEN m.last_state_change_tx END,
+    updated_at = now()
+FROM json_populate_recordset(NULL::markets, $1::json) AS n
+WHERE m.market_id = n.market_id AND m.version = n.version - 1
+RETURNING m.market_id;
+
+-- name: update_counts
+-- What a batch of votes moves; the rest of the row is as it was.
+UPDATE markets AS m
+SET version = n.version::bigint, market_seq = n.market_seq::bigint, votes_seq = n.votes_seq::bigint,
+    likes = n.likes::numeric, dislikes = n.dislikes::numeric,
+    like_voters = n.like_voters::bigint, dislike_voters = n.dislike_voters::bigint,
+    support = n.support::numeric, reject = n.reject::numeric,
+    support_voters = n.support_voters::bigint, reject_voters = n.reject_voters::bigint,
+    next_deadline_at = to_timestamp(n.next_deadline_at_s::bigint), next_deadline_clock = n.next_deadline_clock,
+    updated_at = now()
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+) AS n (
+    market_id, version, market_seq, votes_seq, likes, dislikes, like_voters, dislike_voters,
+    support, reject, support_voters, reject_voters, next_deadline_at_s, next_deadline_clock
+)
+WHERE m.market_id = n.market_id AND m.version = n.version::bigint - 1
+RETURNING m.market_id;
+
+-- name: save_outbox
+INSERT INTO feed_outbox (channel, seq, type, payload)
+SELECT channel, seq::bigint, type, payload::jsonb
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS o (channel, seq, type, payload, place)
+ORDER BY place;
+
+-- name: plan_intents
+INSERT INTO chain_transactions (id, market_id, vshard, action, attempt, yes, no)
+SELECT id::uuid, market_id, vshard::smallint, action, attempt::int, yes::bigint, no::bigint
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    AS i (id, market_id, vshard, action, attempt, yes, no);
+
+-- name: apply_settlements
+-- now() is the start of this transaction: a state that changed at that instant was changed by the attempt.
+WITH applied AS (
+    UPDATE chain_transactions SET applied_at = now()
+    WHERE id = ANY ($1::text[]::uuid[]) AND applied_at IS NULL
+    RETURNING market_id, action, signature
+)
+UPDATE markets AS m
+SET last_action = applied.action,
+    last_state_change_tx = CASE
+        WHEN m.last_state_change = now() THEN applied.signature ELSE m.last_state_change_tx
+    END
+FROM applied
+WHERE m.market_id = applied.market_id;
+
+-- name: note_aggregations
+-- The figures are those of the plan; a later note of the same attempt moves only its status on, and never back.
+INSERT INTO aggregation_results AS a (
+    intent_id, market_id, vote_type, yes_votes, no_votes, submitted_yes, submitted_no,
+    percentage_bps, threshold_bps, threshold_met, status, reason, settled_at
+)
+SELECT intent_id::uuid, market_id, vote_type, yes_votes::numeric, no_votes::numeric, submitted_yes::bigint,
+    submitted_no::bigint, percentage_bps::int, threshold_bps::int, threshold_met::boolean, status, reason,
+    CASE WHEN status IN ('confirmed', 'failed', 'skipped') THEN now() END
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::text[], $11::text[], $12::text[]
+) AS n (
+    intent_id, market_id, vote_type, yes_votes, no_votes, submitted_yes, submitted_no,
+    percentage_bps, threshold_bps, threshold_met, status, reason
+)
+ON CONFLICT (intent_id) DO UPDATE
+SET status = excluded.status, reason = excluded.reason, settled_at = excluded.settled_at,
+    transaction_signature = coalesce(
+        a.transaction_signature, (SELECT signature FROM chain_transactions WHERE id = excluded.intent_id)
+    )
+WHERE a.status IN ('pending', 'submitted') AND excluded.status <> 'pending';
+
+-- name: raise_alerts
+INSERT INTO alerts (dedupe_key, alert_type, severity, market_id, data)
+SELECT dedupe_key, alert_type, severity, market_id, data::jsonb
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+    AS a (dedupe_key, alert_type, severity, market_id, data)
+ON CONFLICT (dedupe_key) WHERE acknowledged_at IS NULL DO NOTHING;
+
+-- name: settlements
+SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no,
+    status, signature, slot, error_name, observed
+FROM chain_transactions
+WHERE settled_at IS NOT NULL AND applied_at IS NULL AND vshard = ANY ($1::text[]::smallint[])
+ORDER BY settled_at, id
+LIMIT $2;
+
+-- name: announce_outbox
+NOTIFY zmart_outbox;
+
+-- name: ping
+SELECT 1;
+
+-- === GlobalConfig ===
+
+-- name: chain_config
+SELECT slot, admin, backend_authority, proposal_threshold_bps, dispute_threshold_bps, dispute_period_s, is_paused,
+    may_aggregate, may_approve
+FROM chain_config;
+
+-- name: save_config
+-- An older read never overwrites a newer one (T43).
+INSERT INTO chain_config AS c (
+    slot, admin, backend_authority, proposal_threshold_bps, dispute_threshold_bps, dispute_period_s, is_paused,
+    may_aggregate, may_approve
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (only_row) DO UPDATE
+SET slot = excluded.slot, admin = excluded.admin, backend_authority = excluded.backend_authority,
+    proposal_threshold_bps = excluded.proposal_threshold_bps, dispute_threshold_bps = excluded.dispute_threshold_bps,
+    dispute_period_s = excluded.dispute_period_s, is_paused = excluded.is_paused,
+    may_aggregate = excluded.may_aggregate, may_approve = excluded.may_approve, read_at = now()
+WHERE c.slot <= excluded.slot;
+
+-- === transactions ===
+
+-- name: open_transactions
+SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no,
+    status, raw, signature, last_valid_block_height
+FROM chain_transactions
+WHERE status IN ('planned', 'signed', 'sent')
+ORDER BY planned_at, id
+LIMIT $1;
+
+-- name: mark_signed
+UPDATE chain_transactions
+SET status = 'signed', raw = $2, signature = $3, blockhash = $4, last_valid_block_height = $5, signed_at = now()
+WHERE id = $1::text::uuid AND status = 'planned'
+RETURNING id;
+
+-- name: mark_sent
+WITH sent AS (
+    UPDATE chain_transactions SET status = 'sent', sent_at = now()
+    WHERE id = $1::text::uuid AND status = 'signed'
+    RETURNING id, signature
+), noted AS (
+    UPDATE aggregation_results AS a
+    SET status = 'submitted', submitted_at = now(), transaction_signature = sent.signature
+    FROM sent
+    WHERE a.intent_id = sent.id AND a.status = 'pending'
+)
+SELECT id FROM sent;
+
+-- name: mark_confirmed
+UPDATE chain_transactions
+SET status = 'confirmed', slot = $2, observed = $3::text::jsonb, confirmed_at = now(), settled_at = now()
+WHERE id = $1::text::uuid AND status IN ('signed', 'sent')
+RETURNING id;
+
+-- name: mark_finalized
+UPDATE chain_transactions SET status = 'finalized', finalized_at = now()
+WHERE id = $1::text::uuid AND status = 'confirmed'
+RETURNING id;
+
+-- name: mark_failed
+UPDATE chain_transactions
+SET status = 'failed', error_name = $2, observed = $3::text::jsonb, settled_at = now()
+WHERE id = $1::text::uuid AND status IN ('planned', 'signed', 'sent')
+RETURNING id;
+
+-- name: mark_expired
+UPDATE chain_transactions
+SET status = 'expired', observed = $2::text::jsonb, settled_at = now()
+WHERE id = $1::text::uuid AND status IN ('planned', 'signed', 'sent')
+RETURNING id;
+
+-- name: transaction_status
+SELECT status, signature FROM chain_transactions WHERE id = $1::text::uuid;
+
+-- === feed ===
+
+-- name: feed_epoch
+SELECT epoch FROM feed_epoch;
+
+-- name: unpublished
+SELECT o.id, o.channel, o.seq, o.type, o.payload, o.created_at, e.epoch
+FROM feed_outbox AS o
+CROSS JOIN feed_epoch AS e
+WHERE o.published_at IS NULL
+ORDER BY o.id
+LIMIT $1;
+
+-- name: mark_published
+UPDATE feed_outbox SET published_at = now()
+WHERE id = ANY ($1::text[]::bigint[]) AND published_at IS NULL;
+
+-- name: prune_published
+DELETE FROM feed_outbox
+WHERE id IN (
+    SELECT id FROM feed_outbox
+    WHERE published_at < now() - make_interval(secs => $1::bigint)
+    ORDER BY published_at
+    LIMIT $2
+);
+
+-- === sign-in ===
+
+-- name: put_nonce
+INSERT INTO auth_nonces (nonce, address, message, expires_at) VALUES ($1, $2, $3, $4);
+
+-- name: take_nonce
+DELETE FROM auth_nonces WHERE nonce = $1 AND address = $2 RETURNING message, expires_at;
+
+-- name: forget_expired_nonces
+DELETE FROM auth_nonces
+WHERE nonce IN (SELECT nonce FROM auth_nonces WHERE expires_at < $1 ORDER BY expires_at LIMIT $2);
+
+-- === migrations ===
+
+-- name: make_ledger_of_migrations
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: lock_migrations
+SELECT pg_advisory_lock(76, 0);
+
+-- name: has_ledger_of_migrations
+SELECT to_regclass('schema_migrations') IS NOT NULL;
+
+-- name: applied_migrations
+SELECT name, checksum FROM schema_migrations;
+
+-- name: record_migration
+INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2);
