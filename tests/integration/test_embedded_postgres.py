@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,16 +15,19 @@ import pytest
 
 from app.embedded import DataDirectoryUnusable, EmbeddedPostgres, NoUnprivilegedIdentity
 from app.embedded.postgres import binary
-from app.embedded.unprivileged import NAMESPACE, OTHER_USER, Identity, unprivileged
+from app.embedded.unprivileged import NAMESPACE, OTHER_USER, Identity, unprivileged, works
 from app.runner import Runner, StartFailed
 from tests.support import embedded_parent
 from tests.support.eventually import eventually
 from tests.support.postgres import run_sync
 from tests.support.processes import processes_of_run
 
-OURS = Identity((), os.geteuid())
-# PostgreSQL refuses root, so root tries both ways of being somebody else; anybody else has one identity.
-IDENTITIES = {"namespace": NAMESPACE, "other-user": OTHER_USER} if os.geteuid() == 0 else {"our-own": OURS}
+# Every identity this machine allows: a container may forbid user namespaces, and only root can be another user.
+IDENTITIES = {
+    name: identity
+    for name, identity in {"namespace": NAMESPACE, "other-user": OTHER_USER}.items()
+    if works(identity, binary("postgres"), Path(tempfile.gettempdir()))
+} or {"our-own": Identity((), os.geteuid())}
 
 
 class StartRunner(Protocol):
@@ -183,10 +187,21 @@ def test_a_client_that_holds_a_transaction_open_does_not_keep_the_server_from_st
     assert eventually(lambda: processes_of_run(runner.run_id) == [])
 
 
-@pytest.mark.parametrize("candidates", [(), (Identity(("no-such-program",), 0),)])
-def test_without_any_other_identity_root_is_told_what_to_do(candidates: tuple[Identity, ...], tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        assert unprivileged(binary("postgres"), tmp_path, candidates).prefix == ()
-        return
+@pytest.mark.parametrize("candidates", [(), (Identity(("no-such-program",), 0),), (Identity(("false",), 0),)])
+def test_without_any_other_identity_root_is_told_what_to_do(
+    candidates: tuple[Identity, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(NoUnprivilegedIdentity, match="ZMART_DATABASE_URL"):
         unprivileged(binary("postgres"), tmp_path, candidates)
+
+
+def test_a_uid_without_a_name_runs_postgres_under_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 2_000_000_000)
+    somebody = Identity(("env",), 0)
+    assert unprivileged(binary("postgres"), tmp_path, (somebody,)) == somebody
+
+
+def test_an_ordinary_user_runs_postgres_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    assert unprivileged(binary("postgres"), tmp_path) == Identity((), 1)
