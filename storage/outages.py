@@ -9,9 +9,10 @@ TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClient
 """Everything by which asyncpg says that an operation did not succeed."""
 
 
-class StorageUnavailable(Exception):
+class StorageUnavailable(OSError):
     """PostgreSQL did not do `operation`; after a write that could not be answered the outcome is unknown.
 
+    An OSError, so that neighbours who know nothing of storage can still tell an outage from a bug.
     `sqlstate` is the server's code, None when it never answered.
     """
 
@@ -44,6 +45,8 @@ def outages(operation: str, kind: type[StorageUnavailable] = StorageUnavailable)
     """Turn the library's exceptions into `kind`, naming the operation."""
     try:
         yield
+    except StorageUnavailable:
+        raise  # named where it happened
     except TROUBLE as error:
         cause = str(error) or type(error).__name__
         raise kind(operation, cause, getattr(error, "sqlstate", None)) from error

@@ -115,6 +115,9 @@ WHERE ($1::text IS NULL OR m.state = $1)
 ORDER BY m.created_at DESC, m.market_id DESC
 LIMIT $4;
 
+-- name: snapshot
+SELECT s.*, e.epoch FROM ({market_row} WHERE m.market_id = $1) AS s CROSS JOIN feed_epoch AS e;
+
 -- name: deadlines
 SELECT market_id, extract(epoch FROM next_deadline_at)::bigint AS next_deadline_at_s, next_deadline_clock
 FROM markets
@@ -335,9 +338,6 @@ SELECT status, signature FROM chain_transactions WHERE id = $1::text::uuid;
 
 -- === feed ===
 
--- name: feed_epoch
-SELECT epoch FROM feed_epoch;
-
 -- name: unpublished
 SELECT o.id, o.channel, o.seq, o.type, o.payload, o.created_at, e.epoch
 FROM feed_outbox AS o
@@ -357,19 +357,24 @@ WHERE id IN (
     WHERE published_at < now() - make_interval(secs => $1::bigint)
     ORDER BY published_at
     LIMIT $2
-);
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id;
 
 -- === sign-in ===
 
 -- name: put_nonce
-INSERT INTO auth_nonces (nonce, address, message, expires_at) VALUES ($1, $2, $3, $4);
+-- Each new challenge clears away up to $5 that nobody answered, so the table does not grow.
+WITH forgotten AS (
+    DELETE FROM auth_nonces
+    WHERE nonce IN (
+        SELECT nonce FROM auth_nonces WHERE expires_at < now() ORDER BY expires_at LIMIT $5 FOR UPDATE SKIP LOCKED
+    )
+)
+INSERT INTO auth_nonces (nonce, address, message, expires_at) VALUES ($1, $2, $3, to_timestamp($4::bigint));
 
 -- name: take_nonce
-DELETE FROM auth_nonces WHERE nonce = $1 AND address = $2 RETURNING message, expires_at;
-
--- name: forget_expired_nonces
-DELETE FROM auth_nonces
-WHERE nonce IN (SELECT nonce FROM auth_nonces WHERE expires_at < $1 ORDER BY expires_at LIMIT $2);
+DELETE FROM auth_nonces WHERE nonce = $1 AND address = $2 RETURNING message, expires_at > now() AS is_valid;
 
 -- === migrations ===
 

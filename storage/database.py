@@ -1,0 +1,61 @@
+"""A bounded pool of connections for everything that is not a shard."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from storage.outages import outages
+from storage.queries import sql
+from storage.session import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, KEPT_STATEMENTS, SHARED_SETTINGS, read_numbers_exactly
+
+WAIT_FOR_CONNECTION_S = 5.0
+IDLE_CONNECTION_S = 300.0
+CLOSE_TIMEOUT_S = 5.0
+
+
+class Database:
+    """Runs named statements, each as a transaction of its own.
+
+    Guarantee: an answer or StorageUnavailable within about 12 s (5 to get a connection, 7 for the statement); nothing
+    of the library leaks out. Connections are made when needed, so this exists before the server does.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+        """The rows of the named statement."""
+        with outages(name):
+            async with self._pool.acquire(timeout=WAIT_FOR_CONNECTION_S) as connection:
+                return list(await connection.fetch(sql(name), *arguments))
+
+    async def close(self) -> None:
+        """Give the connections back; those still busy after 5 s are cut off."""
+        with outages("close"):
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._pool.close()
+            except TimeoutError:
+                self._pool.terminate()
+
+
+async def database_pool(database_url: str, size: int, application_name: str = "zmart") -> Database:
+    """At most `size` connections to the database; does not connect yet."""
+    pool = asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=size,
+        max_inactive_connection_lifetime=IDLE_CONNECTION_S,
+        init=read_numbers_exactly,
+        reset=_keep_session,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings={**SHARED_SETTINGS, "application_name": application_name},
+        **KEPT_STATEMENTS,
+    )
+    return Database(await pool)
+
+
+async def _keep_session(_: Any) -> None:
+    """No statement here leaves anything in its session; the stock reset would cost every read a round trip."""

@@ -1,0 +1,267 @@
+"""The journal's in-memory twin: the same promises without a server, for tests and for trying the actors out.
+
+One `MemoryDatabase` is what PostgreSQL is to the real journal: several journals may share it, each its own session.
+Transactions run one after the other, see their own writes, and leave nothing when they fail.
+"""
+
+import asyncio
+import math
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from domain.commands import CastVote
+from domain.deadlines import Deadline
+from domain.feed import FeedMessage
+from domain.ids import MarketId, virtual_shard
+from domain.intents import OPEN_STATUSES, Intent, Settlement
+from domain.journal import AggregationNote, Ballot, Change, Epochs, Fenced, RecordedVote
+from domain.market import Market
+from domain.observed import ChainConfig
+from domain.tally import Tally, VoteType, single
+from storage.fencing import check_distinct, check_fenced, check_versions
+from storage.memory_tables import AggregationRow, Attempt, MemoryDatabase, MemorySession, Owner, Tables
+from storage.outages import JournalLost, VirtualShardsHeld
+from storage.ownership import ACQUIRE_TIMEOUT_S, POLL_S, is_alive
+from storage.turn import Turn
+
+_SETTLED_NOTES = ("confirmed", "failed", "skipped")
+
+
+class MemoryJournal(MemorySession):
+    """`actors.ports.Journal` over a `MemoryDatabase`."""
+
+    def __init__(self, database: MemoryDatabase | None = None, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> None:
+        super().__init__()
+        self.database = database or MemoryDatabase()
+        self._acquire_timeout_s = acquire_timeout_s
+        self._turn = Turn()
+
+    async def acquire(self, virtual_shards: Sequence[int], host: str, port: int, pid: int) -> dict[int, int]:
+        """Lock the virtual shards and return their new epochs; raises VirtualShardsHeld."""
+        async with self._session("acquire"):
+            await self._lock(virtual_shards, host)
+            for vshard in virtual_shards:
+                epoch = self.database.owners.get(vshard, Owner()).epoch + 1
+                self.database.owners[vshard] = Owner(epoch, host, port, pid)
+            return self.database.epochs(virtual_shards)
+
+    @asynccontextmanager
+    async def transaction(self, epochs: Epochs) -> AsyncIterator["MemoryTransaction"]:
+        """Begin, fence, commit on leaving; an exception of the body leaves nothing behind."""
+        async with self._session("begin"), self.database.writing:
+            self._fence(epochs)
+            overlay = self.database.tables.overlaid()
+            yield MemoryTransaction(overlay, epochs)
+            self._check_session("commit")
+            self._fence(epochs)
+            self.database.tables.take_in(overlay)
+
+    async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:
+        """Those of the markets that exist, each with its stored deadline."""
+        async with self._session("load_markets"):
+            markets = self.database.tables.markets
+            return [markets[market_id] for market_id in dict.fromkeys(market_ids) if market_id in markets]
+
+    async def deadlines(self, virtual_shards: Sequence[int]) -> Sequence[tuple[MarketId, Deadline]]:
+        """Every stored deadline of these virtual shards, earliest first."""
+        async with self._session("deadlines"):
+            found = [
+                (market_id, deadline)
+                for market_id, (_, deadline) in self.database.tables.markets.items()
+                if deadline and virtual_shard(market_id) in virtual_shards
+            ]
+            return sorted(found, key=lambda pair: pair[1].at_s)
+
+    async def settlements(self, virtual_shards: Sequence[int], limit: int) -> Sequence[Settlement]:
+        """Ended attempts that no market has taken in yet, oldest first."""
+        async with self._session("settlements"):
+            ended = [
+                (attempt.settled, attempt)
+                for attempt in self.database.tables.attempts.values()
+                if attempt.settled and not attempt.applied and virtual_shard(attempt.intent.market_id) in virtual_shards
+            ]
+            return [_settlement(attempt) for _, attempt in sorted(ended, key=lambda pair: pair[0])[:limit]]
+
+    async def config(self) -> ChainConfig | None:
+        """The last GlobalConfig that was read, or None before the first."""
+        async with self._session("chain_config"):
+            return self.database.config
+
+    async def announce_outbox(self) -> None:
+        """Counted, for nobody listens here."""
+        async with self._session("announce_outbox"):
+            self.database.announcements += 1
+
+    async def ping(self) -> None:
+        """Raises JournalLost when the session has ended."""
+        async with self._session("ping"):
+            pass
+
+    async def close(self) -> None:
+        """End the session, which frees the locks."""
+        self.database.end_session(self)
+
+    @asynccontextmanager
+    async def _session(self, operation: str) -> AsyncIterator[None]:
+        async with self._turn:
+            self._check_session(operation)
+            yield
+
+    def _check_session(self, operation: str) -> None:
+        if self.lost:
+            raise JournalLost(operation, "the session has ended")
+
+    def _fence(self, epochs: Epochs) -> None:
+        if (found := self.database.epochs(tuple(epochs))) != dict(epochs):
+            raise Fenced(epochs, found)
+
+    async def _lock(self, virtual_shards: Sequence[int], host: str) -> None:
+        free_before = [vshard for vshard in virtual_shards if self.database.locks.get(vshard) is not self]
+        for _ in range(math.ceil(self._acquire_timeout_s / POLL_S) + 1):
+            held = self._try(virtual_shards, host)
+            if not held:
+                return
+            await asyncio.sleep(POLL_S)
+        for vshard in free_before:
+            if self.database.locks.get(vshard) is self:
+                del self.database.locks[vshard]
+        owners = {vshard: self.database.owners.get(vshard, Owner()) for vshard in held}
+        named = {vshard: f"{owner.host}:{owner.port} pid {owner.pid}" for vshard, owner in owners.items()}
+        raise VirtualShardsHeld(named, self._acquire_timeout_s)
+
+    def _try(self, virtual_shards: Sequence[int], host: str) -> list[int]:
+        """Lock what is free or held by a dead process of this host; returns what is not."""
+        for vshard in virtual_shards:
+            holder, owner = self.database.locks.get(vshard), self.database.owners.get(vshard, Owner())
+            if holder and holder is not self and owner.host == host and owner.pid and not is_alive(owner.pid):
+                self.database.end_session(holder)
+            self.database.locks.setdefault(vshard, self)
+        return [vshard for vshard in virtual_shards if self.database.locks[vshard] is not self]
+
+
+class MemoryTransaction:
+    """`actors.ports.JournalTransaction` over an overlay of the tables."""
+
+    def __init__(self, tables: Tables, epochs: Epochs) -> None:
+        self._tables = tables
+        self._epochs = epochs
+
+    async def insert_ballots(self, ballots: Sequence[Ballot]) -> frozenset[str]:
+        """Insert what is new, by (wallet, request_id), and return the vote_ids that went in."""
+        check_fenced((ballot.vote.market_id for ballot in ballots), self._epochs)
+        ordered = sorted(ballots, key=lambda ballot: (ballot.vote.wallet, ballot.vote.request_id or ""))
+        return frozenset(ballot.vote.vote_id for ballot in ordered if self._insert(ballot))
+
+    async def recorded(self, votes: Sequence[CastVote]) -> Mapping[str, RecordedVote]:
+        """For each vote (by vote_id) the stored vote in its way: of the same request first, else of the same place."""
+        found = {vote.vote_id: self._in_the_way(vote) for vote in votes}
+        return {vote_id: _recorded(self._tables.votes[at]) for vote_id, at in found.items() if at is not None}
+
+    async def tallies_at(self, wanted: Sequence[tuple[MarketId, VoteType, int]]) -> Sequence[Tally]:
+        """The tally of each (market, type) as it stood at a version, in order; all zero for an unknown market."""
+        tallies = {key: self._tally_at(*key) for key in dict.fromkeys(wanted)}
+        return [tallies[key] for key in wanted]
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        """Write new versions, outbox rows, intents, notes and alerts; raises VersionMoved (a Fenced)."""
+        check_fenced((change.market.market_id for change in changes), self._epochs)
+        check_distinct(changes)
+        for intent in (intent for change in changes for intent in change.planned):
+            self._plan(intent)
+        check_versions([c.market.market_id for c in changes if self._save_market(c)], changes, self._epochs)
+        for change in changes:
+            self._save_feed(change.feed)
+            for intent_id in change.applied:
+                if intent_id in self._tables.attempts:
+                    self._tables.attempts[intent_id] = replace(self._tables.attempts[intent_id], applied=True)
+            for note in change.aggregations:
+                self._note(note)
+            for alert in change.alerts:
+                self._tables.alerts.setdefault(alert.dedupe_key, alert)
+
+    def _insert(self, ballot: Ballot) -> bool:
+        vote = ballot.vote
+        _check_uuid(vote.vote_id)
+        if vote.vote_id in self._tables.votes or self._in_the_way(vote) is not None:
+            return False
+        self._tables.votes[vote.vote_id] = ballot
+        self._tables.places[vote.market_id, vote.wallet, vote.vote_type] = vote.vote_id
+        if vote.request_id is not None:
+            self._tables.requests[vote.wallet, vote.request_id] = vote.vote_id
+        return True
+
+    def _in_the_way(self, vote: CastVote) -> str | None:
+        requested = self._tables.requests.get((vote.wallet, vote.request_id)) if vote.request_id is not None else None
+        return requested or self._tables.places.get((vote.market_id, vote.wallet, vote.vote_type))
+
+    def _tally_at(self, market_id: MarketId, vote_type: VoteType, version: int) -> Tally:
+        if market_id not in self._tables.markets:
+            return Tally()
+        market, _ = self._tables.markets[market_id]
+        tally = market.tally(vote_type)
+        for ballot in self._tables.votes.values():
+            vote = ballot.vote
+            if (vote.market_id, vote.vote_type) != (market_id, vote_type):
+                continue
+            if version < ballot.market_version <= market.version:
+                later = single(vote.choice, vote.weight)
+                tally = tally.plus(Tally(-later.yes, -later.no, -later.yes_voters, -later.no_voters))
+        return tally
+
+    def _save_market(self, change: Change) -> bool:
+        market = change.market
+        stored = self._tables.markets.get(market.market_id)
+        if change.is_new is not (stored is None) or (stored and stored[0].version != market.version - 1):
+            return False
+        if market.intent and market.intent.intent_id not in self._tables.attempts:
+            raise JournalLost("save", f"market {market.market_id} refers to an attempt that was never planned")
+        self._tables.markets[market.market_id] = (market, change.deadline)
+        return True
+
+    def _save_feed(self, feed: Sequence[FeedMessage]) -> None:
+        for message in feed:
+            if (message.channel, message.seq) in self._tables.outbox:
+                raise JournalLost("save_outbox", f"{message.channel} has number {message.seq} already")
+            self._tables.outbox[message.channel, message.seq] = message
+
+    def _plan(self, intent: Intent) -> None:
+        _check_uuid(intent.intent_id)
+        if intent.intent_id in self._tables.attempts or self._open_attempt(intent):
+            raise JournalLost("plan_intents", f"{intent.action} of {intent.market_id} is under way already")
+        self._tables.attempts[intent.intent_id] = Attempt(intent)
+
+    def _open_attempt(self, intent: Intent) -> bool:
+        return any(
+            attempt.status in OPEN_STATUSES
+            and (attempt.intent.market_id, attempt.intent.action) == (intent.market_id, intent.action)
+            for attempt in self._tables.attempts.values()
+        )
+
+    def _note(self, note: AggregationNote) -> None:
+        """The figures are those of the plan; a later note moves the status on, and never back."""
+        intent_id = note.intent.intent_id
+        row = self._tables.aggregations.get(intent_id)
+        if row is None:
+            self._tables.aggregations[intent_id] = AggregationRow(note)
+        elif row.note.status not in _SETTLED_NOTES and note.status != "pending":
+            attempt = self._tables.attempts.get(intent_id)
+            signature = row.signature or (attempt.signature if attempt else None)
+            moved = replace(row.note, status=note.status, reason=note.reason)
+            self._tables.aggregations[intent_id] = AggregationRow(moved, signature)
+
+
+def _recorded(ballot: Ballot) -> RecordedVote:
+    vote = ballot.vote
+    place = (vote.vote_id, vote.market_id, vote.wallet, vote.vote_type)
+    return RecordedVote(*place, vote.choice, vote.request_id, ballot.market_version)
+
+
+def _settlement(attempt: Attempt) -> Settlement:
+    end = (attempt.signature, attempt.slot, attempt.error_name, attempt.observed)
+    return Settlement(attempt.intent, attempt.status, *end)
+
+
+def _check_uuid(text: str) -> None:
+    assert str(uuid.UUID(text)) == text, f"not a UUID in canonical form: {text}"

@@ -1,0 +1,102 @@
+"""What the in-memory twins keep instead of PostgreSQL: the same tables, and what outlives a session."""
+
+import asyncio
+from collections import ChainMap
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field, fields
+
+from domain.deadlines import Deadline
+from domain.feed import FeedMessage
+from domain.ids import MarketId, Wallet
+from domain.intents import Intent, IntentStatus
+from domain.journal import AggregationNote, AlertNote, Ballot
+from domain.market import Market
+from domain.observed import ChainConfig, ObservedMarket
+from domain.tally import VoteType
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A row of `virtual_shards`."""
+
+    epoch: int = 0
+    host: str | None = None
+    port: int | None = None
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of `chain_transactions`; `settled` numbers the ends in their order."""
+
+    intent: Intent
+    status: IntentStatus = IntentStatus.PLANNED
+    raw: bytes | None = None
+    signature: str | None = None
+    blockhash: str | None = None
+    last_valid_block_height: int | None = None
+    slot: int | None = None
+    error_name: str | None = None
+    observed: ObservedMarket | None = None
+    settled: int | None = None
+    applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationRow:
+    """A row of `aggregation_results`."""
+
+    note: AggregationNote
+    signature: str | None = None
+
+
+@dataclass(slots=True)
+class Tables:
+    """What transactions write, by primary key."""
+
+    markets: MutableMapping[MarketId, tuple[Market, Deadline | None]] = field(default_factory=dict)
+    votes: MutableMapping[str, Ballot] = field(default_factory=dict)
+    places: MutableMapping[tuple[MarketId, Wallet, VoteType], str] = field(default_factory=dict)
+    requests: MutableMapping[tuple[Wallet, str], str] = field(default_factory=dict)
+    outbox: MutableMapping[tuple[str, int], FeedMessage] = field(default_factory=dict)
+    attempts: MutableMapping[str, Attempt] = field(default_factory=dict)
+    aggregations: MutableMapping[str, AggregationRow] = field(default_factory=dict)
+    alerts: MutableMapping[str, AlertNote] = field(default_factory=dict)
+
+    def overlaid(self) -> "Tables":
+        """The same tables with writes kept apart."""
+        return Tables(**{table.name: ChainMap({}, getattr(self, table.name)) for table in fields(self)})
+
+    def take_in(self, overlay: "Tables") -> None:
+        """Commit the writes of an overlay."""
+        for table in fields(self):
+            getattr(self, table.name).update(getattr(overlay, table.name).maps[0])
+
+
+class MemorySession:
+    """A session that may hold locks; `lost` once it has ended."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+
+class MemoryDatabase:
+    """Everything that outlives a session."""
+
+    def __init__(self) -> None:
+        self.tables = Tables()
+        self.owners: dict[int, Owner] = {}
+        self.locks: dict[int, MemorySession] = {}
+        self.config: ChainConfig | None = None
+        self.announcements = 0
+        self.settled = 0
+        self.writing = asyncio.Lock()
+
+    def epochs(self, virtual_shards: Sequence[int]) -> dict[int, int]:
+        """The epochs as they stand."""
+        return {vshard: self.owners[vshard].epoch for vshard in virtual_shards if vshard in self.owners}
+
+    def end_session(self, session: MemorySession) -> None:
+        """Free what a session holds, as PostgreSQL does when a backend ends."""
+        session.lost = True
+        self.locks = {vshard: holder for vshard, holder in self.locks.items() if holder is not session}

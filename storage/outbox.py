@@ -1,0 +1,104 @@
+"""What waits to be told, for the notifier that carries it on."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from storage.database import Database
+from storage.outages import TROUBLE, outages
+from storage.session import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, SHARED_SETTINGS
+
+CHANNEL = "zmart_outbox"
+KEPT_PUBLISHED_S = 3600
+"""Published rows stay this long, for people who ask what was sent."""
+PRUNED_AT_ONCE_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One numbered message as it was committed with the state it tells of (decisions F1)."""
+
+    id: int
+    channel: str
+    seq: int
+    type: str
+    payload: Mapping[str, Any]
+    created_at: datetime
+    epoch: str
+
+
+class OutboxReader:
+    """Reads and marks rows through the pool, and listens on a connection of its own.
+
+    Every call raises StorageUnavailable (an OSError). Ids of different shards may become visible out of order; within
+    a channel they are in order, and nothing is skipped, because rows are chosen by not being published.
+    """
+
+    def __init__(self, database: Database, database_url: str) -> None:
+        self._database = database
+        self._database_url = database_url
+        self._listener: asyncpg.Connection | None = None
+        self._news = asyncio.Event()
+
+    async def unpublished(self, limit: int) -> Sequence[OutboxRow]:
+        """The oldest rows not yet marked, in id order."""
+        return [_row(row) for row in await self._database.fetch("unpublished", limit)]
+
+    async def mark_published(self, ids: Sequence[int]) -> None:
+        """These rows are in the stream; marking twice is harmless."""
+        await self._database.fetch("mark_published", [str(row_id) for row_id in ids])
+
+    async def prune(self, older_than_s: int = KEPT_PUBLISHED_S, limit: int = PRUNED_AT_ONCE_MAX) -> int:
+        """Delete up to `limit` rows that were published longer ago than that; returns how many went."""
+        return len(await self._database.fetch("prune_published", older_than_s, limit))
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when there may be new rows, or after `timeout_s`; a hint, and safe to cancel.
+
+        Returns at once after (re)connecting, for what was announced while nobody listened.
+        """
+        if self._listener is None or self._listener.is_closed():
+            await self._listen()
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            try:
+                await listener.close(timeout=CONNECT_TIMEOUT_S)
+            except TROUBLE:
+                listener.terminate()
+
+    async def _listen(self) -> None:
+        with outages("listen"):
+            listener = await asyncpg.connect(
+                self._database_url,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+                server_settings={**SHARED_SETTINGS, "application_name": "zmart-notifier"},
+            )
+            try:
+                await listener.add_listener(CHANNEL, lambda *_: self._news.set())
+            except BaseException:
+                listener.terminate()
+                raise
+        listener.add_termination_listener(lambda *_: self._news.set())
+        self._listener = listener
+        self._news.clear()
+
+
+def _row(row: Any) -> OutboxRow:
+    place = (row["id"], row["channel"], row["seq"], row["type"])
+    return OutboxRow(*place, json.loads(row["payload"]), row["created_at"], row["epoch"])

@@ -1,0 +1,255 @@
+-- The schema as all migrations together make it, to read; a test compares the two. Databases are made by `zmart migrate`.
+
+CREATE TABLE schema_migrations (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who owns what.
+
+CREATE TABLE virtual_shards (
+    id smallint PRIMARY KEY CHECK (id BETWEEN 0 AND 63),
+    wanted_owner text,
+    owner text,
+    epoch bigint NOT NULL DEFAULT 0,
+    host text,
+    port integer,
+    pid integer,
+    backend_pid integer, -- the session that holds the advisory lock (77, id)
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO virtual_shards (id) SELECT generate_series(0, 63);
+
+-- What is meant to happen on chain, and what came of it.
+
+CREATE TABLE chain_transactions (
+    id uuid PRIMARY KEY,
+    market_id text NOT NULL,
+    vshard smallint NOT NULL CHECK (vshard BETWEEN 0 AND 63),
+    action text NOT NULL,
+    attempt integer NOT NULL,
+    yes bigint NOT NULL,
+    no bigint NOT NULL,
+    status text NOT NULL DEFAULT 'planned' CHECK (
+        status IN ('planned', 'signed', 'sent', 'confirmed', 'finalized', 'failed', 'expired')
+    ),
+    raw bytea,
+    signature text,
+    blockhash text,
+    last_valid_block_height numeric(20, 0),
+    error_name text,
+    slot numeric(20, 0),
+    observed jsonb, -- the market account as read after the attempt ended
+    planned_at timestamptz NOT NULL DEFAULT now(),
+    signed_at timestamptz,
+    sent_at timestamptz,
+    confirmed_at timestamptz,
+    finalized_at timestamptz,
+    settled_at timestamptz, -- when the attempt ended, one way or the other
+    applied_at timestamptz, -- when the market took the end in
+    CHECK (status IN ('planned', 'failed', 'expired') OR (raw IS NOT NULL AND signature IS NOT NULL))
+);
+
+-- The database's own guard against two attempts at once (T12).
+CREATE UNIQUE INDEX chain_transactions_one_open ON chain_transactions (market_id, action)
+    WHERE status IN ('planned', 'signed', 'sent');
+CREATE INDEX chain_transactions_open ON chain_transactions (planned_at) WHERE status IN ('planned', 'signed', 'sent');
+CREATE INDEX chain_transactions_unapplied ON chain_transactions (settled_at)
+    WHERE settled_at IS NOT NULL AND applied_at IS NULL;
+
+-- Every vote batch rewrites rows of this table; the free 40 % of a page keeps those updates on it (HOT), away from the
+-- indexes. Unset times are NULL; u64 amounts are NUMERIC(20,0), sums of u64 weights NUMERIC(30,0).
+CREATE TABLE markets (
+    market_id text PRIMARY KEY,
+    vshard smallint NOT NULL CHECK (vshard BETWEEN 0 AND 63),
+    pda text NOT NULL,
+    creator text NOT NULL,
+    state text NOT NULL CHECK (
+        state IN ('PROPOSED', 'APPROVED', 'ACTIVE', 'RESOLVING', 'DISPUTED', 'FINALIZED', 'CANCELLED')
+    ),
+    version bigint NOT NULL,
+    market_seq bigint NOT NULL,
+    votes_seq bigint NOT NULL,
+    likes numeric(30, 0) NOT NULL,
+    dislikes numeric(30, 0) NOT NULL,
+    like_voters bigint NOT NULL,
+    dislike_voters bigint NOT NULL,
+    support numeric(30, 0) NOT NULL,
+    reject numeric(30, 0) NOT NULL,
+    support_voters bigint NOT NULL,
+    reject_voters bigint NOT NULL,
+    confirmed_likes numeric(20, 0) NOT NULL,
+    confirmed_dislikes numeric(20, 0) NOT NULL,
+    approval_ready boolean NOT NULL,
+    voting_closed boolean NOT NULL,
+    question text NOT NULL,
+    category text NOT NULL,
+    observed_slot numeric(20, 0) NOT NULL,
+    b_parameter numeric(20, 0) NOT NULL,
+    initial_liquidity numeric(20, 0) NOT NULL,
+    current_liquidity numeric(20, 0) NOT NULL,
+    shares_yes numeric(20, 0) NOT NULL,
+    shares_no numeric(20, 0) NOT NULL,
+    total_volume numeric(20, 0) NOT NULL,
+    proposed_outcome boolean,
+    final_outcome boolean,
+    created_at timestamptz NOT NULL, -- chain time; lists are ordered by it
+    approved_at timestamptz,
+    activated_at timestamptz,
+    resolution_proposed_at timestamptz,
+    resolved_at timestamptz,
+    finalized_at timestamptz,
+    dispute_initiated_at timestamptz,
+    cancelled_at timestamptz,
+    claims_enabled boolean NOT NULL DEFAULT false,
+    claims_available_at timestamptz,
+    intent_id uuid CONSTRAINT markets_intent REFERENCES chain_transactions (id),
+    failures integer NOT NULL,
+    next_attempt_at timestamptz,
+    next_deadline_at timestamptz,
+    next_deadline_clock text CHECK (next_deadline_clock IN ('chain', 'wall')),
+    last_state_change timestamptz NOT NULL DEFAULT now(),
+    last_state_change_tx text,
+    last_action text,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CHECK ((next_deadline_at IS NULL) = (next_deadline_clock IS NULL))
+) WITH (fillfactor = 60);
+
+CREATE INDEX markets_with_deadline ON markets (vshard) WHERE next_deadline_at IS NOT NULL;
+CREATE INDEX markets_by_age ON markets (created_at, market_id);
+CREATE INDEX markets_by_state_and_age ON markets (state, created_at, market_id);
+
+-- Votes, once per market, wallet and type (T1 to T3). There is no foreign key to markets: a market and its first votes
+-- may enter in one transaction, votes first, and the check would cost every vote a look-up that its owner has made.
+
+CREATE TABLE vote_records (
+    id uuid PRIMARY KEY,
+    market_id text NOT NULL,
+    user_pubkey text NOT NULL,
+    vote_type text NOT NULL CHECK (vote_type IN ('proposal', 'dispute')),
+    vote boolean NOT NULL, -- true is like or support
+    weight numeric(20, 0) NOT NULL CHECK (weight >= 0),
+    source text NOT NULL CHECK (source IN ('api', 'chain')),
+    request_id text,
+    tx_signature text,
+    market_version bigint NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT vote_records_once UNIQUE (market_id, user_pubkey, vote_type)
+);
+
+CREATE UNIQUE INDEX vote_records_request ON vote_records (user_pubkey, request_id) WHERE request_id IS NOT NULL;
+CREATE INDEX vote_records_version ON vote_records (market_id, vote_type, market_version);
+
+CREATE TABLE aggregation_results (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    intent_id uuid NOT NULL UNIQUE,
+    market_id text NOT NULL,
+    vote_type text NOT NULL CHECK (vote_type IN ('proposal', 'dispute')),
+    yes_votes numeric(30, 0) NOT NULL, -- exact
+    no_votes numeric(30, 0) NOT NULL,
+    submitted_yes bigint NOT NULL, -- as the u32 pair on chain (T7)
+    submitted_no bigint NOT NULL,
+    percentage_bps integer NOT NULL,
+    threshold_bps integer NOT NULL,
+    threshold_met boolean NOT NULL,
+    status text NOT NULL CHECK (status IN ('pending', 'submitted', 'confirmed', 'failed', 'skipped')),
+    reason text NOT NULL,
+    transaction_signature text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    submitted_at timestamptz,
+    settled_at timestamptz
+);
+
+CREATE INDEX aggregation_results_market ON aggregation_results (market_id, vote_type);
+
+-- One row, the last GlobalConfig that was read; no row before the first.
+CREATE TABLE chain_config (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    slot numeric(20, 0) NOT NULL,
+    admin text NOT NULL,
+    backend_authority text NOT NULL,
+    proposal_threshold_bps integer NOT NULL,
+    dispute_threshold_bps integer NOT NULL,
+    dispute_period_s bigint NOT NULL,
+    is_paused boolean NOT NULL,
+    may_aggregate boolean NOT NULL,
+    may_approve boolean NOT NULL,
+    read_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- What the world is told (decisions F1 to F3), and who is told when somebody writes past the actors (F5).
+
+CREATE TABLE feed_outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    channel text NOT NULL,
+    seq bigint NOT NULL,
+    type text NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    published_at timestamptz,
+    CONSTRAINT feed_outbox_gapless UNIQUE (channel, seq)
+);
+
+CREATE INDEX feed_outbox_unpublished ON feed_outbox (id) WHERE published_at IS NULL;
+CREATE INDEX feed_outbox_published ON feed_outbox (published_at) WHERE published_at IS NOT NULL;
+
+-- Names this history: after a restore from a backup the operator renews it, and every client starts from a snapshot.
+CREATE TABLE feed_epoch (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    epoch text NOT NULL DEFAULT gen_random_uuid()::text
+);
+
+INSERT INTO feed_epoch DEFAULT VALUES;
+
+-- One notification per market and statement: the payload is two short words, far below the 8,000 bytes at which
+-- pg_notify would abort the writer's transaction (T51). Equal ones in a transaction arrive once, which a hint may.
+CREATE FUNCTION notify_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('zmart_changed', json_build_object('table', TG_TABLE_NAME, 'market_id', market_id)::text)
+    FROM (SELECT DISTINCT market_id FROM changed) AS ids;
+    RETURN NULL;
+END
+$$;
+
+-- Sessions of actors skip these: they are the owner whom the notification would be for. By statement, because a row
+-- trigger that is skipped still cost 4 % of a batch of 1,024 inserts, and this one 0.6 %.
+CREATE TRIGGER markets_inserted AFTER INSERT ON markets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('zmart.writer', true) IS DISTINCT FROM 'actor') EXECUTE FUNCTION notify_changed();
+CREATE TRIGGER markets_updated AFTER UPDATE ON markets REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('zmart.writer', true) IS DISTINCT FROM 'actor') EXECUTE FUNCTION notify_changed();
+CREATE TRIGGER markets_deleted AFTER DELETE ON markets REFERENCING OLD TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('zmart.writer', true) IS DISTINCT FROM 'actor') EXECUTE FUNCTION notify_changed();
+CREATE TRIGGER vote_records_inserted AFTER INSERT ON vote_records REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('zmart.writer', true) IS DISTINCT FROM 'actor') EXECUTE FUNCTION notify_changed();
+CREATE TRIGGER vote_records_updated AFTER UPDATE ON vote_records REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('zmart.writer', true) IS DISTINCT FROM 'actor') EXECUTE FUNCTION notify_changed();
+CREATE TRIGGER vote_records_deleted AFTER DELETE ON vote_records REFERENCING OLD TABLE AS changed FOR EACH STATEMENT
+    WHEN (current_setting('zmart.writer', true) IS DISTINCT FROM 'actor') EXECUTE FUNCTION notify_changed();
+
+-- What people must know. One open alert per dedupe_key: acknowledging it lets the next one in.
+
+CREATE TABLE alerts (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dedupe_key text NOT NULL,
+    alert_type text NOT NULL,
+    severity text NOT NULL CHECK (severity IN ('CRITICAL', 'HIGH', 'MEDIUM', 'LOW')),
+    market_id text,
+    data jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    acknowledged_at timestamptz
+);
+
+CREATE UNIQUE INDEX alerts_open ON alerts (dedupe_key) WHERE acknowledged_at IS NULL;
+
+-- Challenges that wallets have yet to sign; each is taken once (decisions A8).
+
+CREATE TABLE auth_nonces (
+    nonce text PRIMARY KEY,
+    address text NOT NULL,
+    message text NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+
+CREATE INDEX auth_nonces_expiry ON auth_nonces (expires_at);
