@@ -1,0 +1,37 @@
+"""Commands in: the gRPC services of `zmart.v1`, from bytes and metadata to domain commands and back.
+
+It must never know actors, SQL, Solana or settings: it speaks domain types and reaches the rest through its own ports.
+Start reading at `votes.py` (what one vote goes through), then `interceptors.py` (what every call goes through).
+"""
+
+from grpc_server.ports import (
+    AccountsUnavailable,
+    BookUnavailable,
+    CommandRouter,
+    MarketAccounts,
+    MarketBook,
+    MarketFailed,
+    Outage,
+    OutcomeUnknown,
+    Position,
+    ShardUnavailable,
+)
+from grpc_server.server import GrpcServer, Parts, PortTaken, ServerSettings, build_server
+
+__all__ = [
+    "AccountsUnavailable",
+    "BookUnavailable",
+    "CommandRouter",
+    "GrpcServer",
+    "MarketAccounts",
+    "MarketBook",
+    "MarketFailed",
+    "Outage",
+    "OutcomeUnknown",
+    "Parts",
+    "PortTaken",
+    "Position",
+    "ServerSettings",
+    "ShardUnavailable",
+    "build_server",
+]

@@ -1,0 +1,102 @@
+"""What the server needs of its neighbours, in domain words; `app/wiring.py` joins them to the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from domain.commands import Command
+from domain.deadlines import Deadline
+from domain.ids import MarketId
+from domain.lifecycle import Lifecycle
+from domain.market import Market
+from domain.observed import ChainConfig, ObservedMarket
+from domain.outcomes import Outcome
+
+
+class Outage(Exception):
+    """Something we depend on did not do its part; never a refusal and never the caller's fault."""
+
+
+class OutcomeUnknown(Outage):
+    """A command was sent and not answered in time: it may have been carried out, and is safe to repeat."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"no answer within {waited_s} s")
+        self.waited_s = waited_s
+
+
+class ShardUnavailable(Outage):
+    """Nobody could take the command; nothing was done. `why` is a sentence for the log."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class MarketFailed(Outage):
+    """The market's actor met a bug of ours and was rebuilt; nothing was done. `incident` is in the log."""
+
+    def __init__(self, incident: str) -> None:
+        super().__init__(f"incident {incident}")
+        self.incident = incident
+
+
+class AccountsUnavailable(Outage):
+    """The chain could not be read. `why` is a sentence for the log."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class BookUnavailable(Outage):
+    """The database could not be read. `why` is a sentence for the log."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class CommandRouter(Protocol):
+    """The way to the markets' actors."""
+
+    async def submit(self, command: Command) -> Outcome:
+        """Carry out a command and answer after its commit, within a bound.
+
+        Raises `OutcomeUnknown`, `ShardUnavailable` or `MarketFailed`.
+        """
+        ...
+
+
+class MarketAccounts(Protocol):
+    """Markets as the chain has them."""
+
+    async def market(self, market_id: MarketId) -> ObservedMarket | None:
+        """Read the market's account by its PDA, None when there is none. Raises `AccountsUnavailable`."""
+        ...
+
+
+class Position(NamedTuple):
+    """The last market of a page: lists are sorted by creation, newest first, then by descending market_id."""
+
+    created_at_s: int
+    market_id: MarketId
+
+
+class MarketBook(Protocol):
+    """Markets as they were last committed. Every call raises `BookUnavailable`."""
+
+    async def get(self, market_id: MarketId) -> tuple[Market, Deadline | None] | None:
+        """One market with its next deadline, None when it is not known here."""
+        ...
+
+    async def list(
+        self, state: Lifecycle | None, after: tuple[int, MarketId] | None, limit: int
+    ) -> Sequence[tuple[Market, Deadline | None]]:
+        """Up to `limit` markets right after a `Position`, newest first, of one state or of all."""
+        ...
+
+    async def config(self) -> ChainConfig | None:
+        """The last GlobalConfig that was read, None before the first."""
+        ...

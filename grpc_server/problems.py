@@ -1,0 +1,135 @@
+"""Why a call is not done, besides the domain's refusals, identity's denials and outages.
+
+Every problem is a plain value with the facts of its case; `status.py` turns it into what goes over the wire.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from domain.refusals import Refusal
+from identity import Denial, Tier
+
+SHOWN_LENGTH_MAX = 64
+"""Characters of a caller's own value that an answer repeats."""
+
+
+class Invalid(enum.Enum):
+    """What can be wrong with a field; a member's name is its reason in the public catalogue."""
+
+    MARKET_ID_MALFORMED = enum.auto()
+    ADDRESS_MALFORMED = enum.auto()
+    VOTE_WORD_UNKNOWN = enum.auto()
+    REQUEST_ID_MALFORMED = enum.auto()
+    TEXT_MISSING = enum.auto()
+    TEXT_TOO_LONG = enum.auto()
+    TEXT_NOT_PRINTABLE = enum.auto()
+    STATE_UNKNOWN = enum.auto()
+    PAGE_SIZE_NEGATIVE = enum.auto()
+    PAGE_TOKEN_INVALID = enum.auto()
+    """Not ours, altered, or issued for other conditions than this request's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A field of the request breaks a rule; `value` is the beginning of what was given."""
+
+    invalid: Invalid
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMalformed:
+    """The bytes are not the request's message."""
+
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTooLarge:
+    """The request has more bytes than this method takes."""
+
+    method: str
+    bytes: int
+    bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierTooLow:
+    """Known, but not entitled."""
+
+    needed: Tier
+    actual: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class WalletMissing:
+    """Entitled, but no wallet stands behind the caller, and this call is made by wallets."""
+
+    actual: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class NotServed:
+    """Part of the contract, not built yet."""
+
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodUnknown:
+    """No part of the contract."""
+
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class TooSlow:
+    """The call's own deadline, or ours when it had none, has passed; a write may still be carried out."""
+
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """More calls are in flight than this server takes; nothing was done."""
+
+    in_flight_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A bug of ours; the log has the rest under this id."""
+
+    incident: str
+
+
+Problem = (
+    Refusal
+    | Denial
+    | Violation
+    | RequestMalformed
+    | MessageTooLarge
+    | TierTooLow
+    | WalletMissing
+    | NotServed
+    | MethodUnknown
+    | TooSlow
+    | Busy
+    | Incident
+)
+
+
+class Rejected(Exception):
+    """Ends a call with a problem; raised by handlers and interceptors, taken by the error interceptor."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(repr(problem))
+        self.problem = problem
+
+
+def violation(invalid: Invalid, field: str, value: object = "") -> Rejected:
+    """The rejection of one field."""
+    return Rejected(Violation(invalid, field, str(value)[:SHOWN_LENGTH_MAX]))

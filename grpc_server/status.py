@@ -1,0 +1,195 @@
+"""One table from reasons to gRPC: code, sentence and details of everything that a call can end with.
+
+Every status carries google.rpc.ErrorInfo: its reason is the client's handle, its metadata holds every variable part of
+the sentence (AIP-193). A test proves the table total over refusals, denials, problems and outages.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2 as details
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from domain import refusals
+from grpc_server import ports, problems
+from grpc_server.problems import Invalid, Problem, Violation
+from identity import Denial, NonceStoreUnavailable
+
+DOMAIN = "zmart.dev"
+DETAILS_KEY = "grpc-status-details-bin"
+MARKET_TYPE = "zmart.v1.Market"
+RETRY_S = 1.0
+"""What RetryInfo suggests: a killed shard is back in a tenth of it, a frozen one in twice of it."""
+REPEAT = "repeat with the same request_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: the reason's code and its sentence, with the facts' names in braces."""
+
+    reason: str
+    code: StatusCode
+    sentence: str
+
+
+_INVALID = StatusCode.INVALID_ARGUMENT
+_NOBODY = StatusCode.UNAUTHENTICATED
+_STATE = StatusCode.FAILED_PRECONDITION
+_AWAY = StatusCode.UNAVAILABLE
+
+TABLE: Mapping[object, Entry] = {
+    refusals.MarketNotFound: Entry("MARKET_NOT_FOUND", StatusCode.NOT_FOUND, "there is no market {market_id}"),
+    refusals.WrongState: Entry("WRONG_STATE", _STATE, "market {market_id} is {actual}, this needs {wanted}"),
+    refusals.VotingClosing: Entry(
+        "VOTING_CLOSING", _STATE, "the votes of market {market_id} are on their way to the chain"
+    ),
+    refusals.AlreadyVoted: Entry(
+        "ALREADY_VOTED", StatusCode.ALREADY_EXISTS, "this wallet has voted on market {market_id}"
+    ),
+    refusals.RequestIdReused: Entry("REQUEST_ID_REUSED", _INVALID, "request_id {request_id} came with another body"),
+    refusals.NotTheCreator: Entry(
+        "NOT_THE_CREATOR", StatusCode.PERMISSION_DENIED, "only the creator of market {market_id} may do this"
+    ),
+    refusals.AlreadyInState: Entry(
+        "ALREADY_IN_STATE", StatusCode.ALREADY_EXISTS, "nothing would change about market {market_id}"
+    ),
+    **{
+        denial: Entry(denial.name, _NOBODY, sentence)
+        for denial, sentence in {
+            Denial.SIGN_IN_MESSAGE_MALFORMED: "the message is not a sign-in text",
+            Denial.NONCE_UNKNOWN: "the nonce was not issued for this address, is used up or has expired",
+            Denial.SIGN_IN_DOMAIN_MISMATCH: "the message names another domain than ours",
+            Denial.SIGN_IN_ADDRESS_MISMATCH: "the message names another address than the one signing in",
+            Denial.SIGN_IN_URI_MISMATCH: "the message names another URI than ours",
+            Denial.SIGN_IN_CHAIN_MISMATCH: "the message names another chain than ours",
+            Denial.SIGN_IN_FIELD_NOT_ISSUED: "the message has a field that the challenge did not have",
+            Denial.SIGN_IN_MESSAGE_ALTERED: "the message differs from the challenge",
+            Denial.CHALLENGE_NOT_YET_VALID: "the challenge was issued in the future",
+            Denial.CHALLENGE_EXPIRED: "the challenge has expired",
+            Denial.SIGNATURE_MALFORMED: "the signature is not base58 of 64 bytes",
+            Denial.SIGNATURE_INVALID: "the signature is not this wallet's signature of the message",
+            Denial.TOKEN_MISSING: "this call needs `authorization: Bearer <token>` or a service key",
+            Denial.AUTHORIZATION_MALFORMED: "the authorization header is not `Bearer <token>`",
+            Denial.TOKEN_MALFORMED: "the token is not a JWT",
+            Denial.TOKEN_ALGORITHM_REFUSED: "the token is not signed with EdDSA",
+            Denial.TOKEN_KEY_UNKNOWN: "the token names a key that is not ours",
+            Denial.TOKEN_SIGNATURE_INVALID: "the token's signature is wrong",
+            Denial.TOKEN_CLAIM_MISSING: "the token lacks a required claim",
+            Denial.TOKEN_CLAIM_INVALID: "a claim of the token has a value that is never issued",
+            Denial.TOKEN_ISSUER_MISMATCH: "the token was issued by somebody else",
+            Denial.TOKEN_AUDIENCE_MISMATCH: "the token was issued for somebody else",
+            Denial.TOKEN_EXPIRED: "the token has expired",
+        }.items()
+    },
+    Denial.ADDRESS_CANNOT_SIGN: Entry(
+        Denial.ADDRESS_CANNOT_SIGN.name, _INVALID, "the address is not the public key of a wallet"
+    ),
+    **{
+        invalid: Entry(invalid.name, _INVALID, f"{{field}}: {sentence}")
+        for invalid, sentence in {
+            Invalid.MARKET_ID_MALFORMED: "{value} is not base58 of 32 bytes, 64 hex digits or a UUID",
+            Invalid.ADDRESS_MALFORMED: "{value} is not base58 of 32 bytes",
+            Invalid.VOTE_WORD_UNKNOWN: "{value} is not a vote on this",
+            Invalid.REQUEST_ID_MALFORMED: "{value} is not a UUID",
+            Invalid.TEXT_MISSING: "this must not be empty",
+            Invalid.TEXT_TOO_LONG: "at most {value} characters",
+            Invalid.TEXT_NOT_PRINTABLE: "control characters are not allowed",
+            Invalid.STATE_UNKNOWN: "{value} is not a state of a market",
+            Invalid.PAGE_SIZE_NEGATIVE: "{value} is less than 0",
+            Invalid.PAGE_TOKEN_INVALID: "not a token of a page before, or the other fields have changed since",
+        }.items()
+    },
+    problems.RequestMalformed: Entry("REQUEST_MALFORMED", _INVALID, "the bytes are not the request of {method}"),
+    problems.MessageTooLarge: Entry(
+        "MESSAGE_TOO_LARGE", _INVALID, "{method} takes at most {bytes_max} bytes, not {bytes}"
+    ),
+    problems.TierTooLow: Entry(
+        "TIER_TOO_LOW", StatusCode.PERMISSION_DENIED, "this call is for tier {needed}, you are {actual}"
+    ),
+    problems.WalletMissing: Entry(
+        "WALLET_MISSING", StatusCode.PERMISSION_DENIED, "this call is made by wallets, you are {actual}"
+    ),
+    problems.NotServed: Entry("NOT_SERVED", StatusCode.UNIMPLEMENTED, "{method} is not served yet"),
+    problems.MethodUnknown: Entry("METHOD_UNKNOWN", StatusCode.UNIMPLEMENTED, "there is no {method}"),
+    problems.TooSlow: Entry(
+        "DEADLINE_PASSED",
+        StatusCode.DEADLINE_EXCEEDED,
+        f"no answer within {{deadline_s}} s; the outcome of a write is unknown, {REPEAT}",
+    ),
+    problems.Busy: Entry("SERVER_BUSY", _AWAY, "{in_flight_max} calls are in flight; nothing was done, try again"),
+    problems.Incident: Entry("INTERNAL", StatusCode.INTERNAL, "this is our fault; the log has it as {incident}"),
+    ports.OutcomeUnknown: Entry("OUTCOME_UNKNOWN", _AWAY, f"outcome unknown, {REPEAT}"),
+    ports.ShardUnavailable: Entry("SHARD_UNAVAILABLE", _AWAY, "nobody can take this now; nothing was done, try again"),
+    ports.MarketFailed: Entry("INTERNAL", StatusCode.INTERNAL, "this is our fault; the log has it as {incident}"),
+    ports.AccountsUnavailable: Entry("CHAIN_UNAVAILABLE", _AWAY, "the chain cannot be read now; try again"),
+    ports.BookUnavailable: Entry("DATABASE_UNAVAILABLE", _AWAY, "the database cannot be read now; try again"),
+    NonceStoreUnavailable: Entry("SIGN_IN_UNAVAILABLE", _AWAY, "nobody can sign in now; try again"),
+}
+
+OUTAGES = (ports.Outage, NonceStoreUnavailable)
+"""The families of exceptions that the table knows."""
+
+_SHOWN: Mapping[type[Exception], tuple[str, ...]] = {
+    ports.OutcomeUnknown: ("waited_s",),
+    ports.MarketFailed: ("incident",),
+}
+"""Facts of an outage that a caller may see; its `why` is for the log."""
+
+
+def status_of(cause: Problem | Exception) -> tuple[StatusCode, Status]:
+    """The code and the whole status of a problem or an outage; KeyError for anything else."""
+    entry = TABLE[_key(cause)]
+    facts = _facts(cause)
+    message = entry.sentence.format(**facts)
+    info = details.ErrorInfo(reason=entry.reason, domain=DOMAIN, metadata=facts)
+    status = Status(code=entry.code.value[0], message=message)
+    for detail in (info, *_more(cause, entry, message, facts)):
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return entry.code, status
+
+
+def _key(cause: Problem | Exception) -> object:
+    if isinstance(cause, Denial):
+        return cause
+    return cause.invalid if isinstance(cause, Violation) else type(cause)
+
+
+def _facts(cause: Problem | Exception) -> dict[str, str]:
+    if isinstance(cause, Denial):
+        return {}
+    if isinstance(cause, Exception):
+        return {name: str(getattr(cause, name)) for name in _SHOWN.get(type(cause), ())}
+    shown = (field.name for field in fields(cause) if field.name != "invalid")
+    return {name: _word(getattr(cause, name)) for name in shown}
+
+
+def _word(value: object) -> str:
+    return value.name if isinstance(value, enum.Enum) else str(value)
+
+
+def _more(cause: Problem | Exception, entry: Entry, message: str, facts: Mapping[str, str]) -> list[Message]:
+    """The details besides ErrorInfo; each type once."""
+    if isinstance(cause, Violation):
+        broken = details.BadRequest.FieldViolation(field=cause.field, description=message, reason=entry.reason)
+        return [details.BadRequest(field_violations=[broken])]
+    if entry.code is _STATE:
+        unmet = details.PreconditionFailure.Violation(
+            type=entry.reason, subject=facts["market_id"], description=message
+        )
+        return [details.PreconditionFailure(violations=[unmet])]
+    if entry.code is StatusCode.NOT_FOUND:
+        return [details.ResourceInfo(resource_type=MARKET_TYPE, resource_name=facts["market_id"], description=message)]
+    if entry.code is _AWAY:
+        delay = Duration()
+        delay.FromMilliseconds(int(RETRY_S * 1000))
+        return [details.RetryInfo(retry_delay=delay)]
+    return []

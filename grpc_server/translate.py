@@ -1,0 +1,226 @@
+"""Between messages and the domain: one pure function per message, which validates by hand (decisions A2).
+
+What a request gets wrong is raised as `Rejected` with a `Violation` that names the field.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from domain.commands import CastVote, DescribeMarket
+from domain.deadlines import Deadline
+from domain.ids import MalformedId, MarketId, Wallet, parse_market_id, parse_wallet
+from domain.lifecycle import Lifecycle
+from domain.market import Market
+from domain.observed import ChainConfig
+from domain.outcomes import VoteTaken
+from domain.tally import VoteType, choice_of
+from grpc_server.problems import Invalid, violation
+from identity import Caller, Challenge, IssuedToken, Tier
+from zmart.v1 import auth_service_pb2, market_pb2, market_service_pb2, vote_service_pb2
+
+QUESTION_LENGTH_MAX = 500
+CATEGORY_LENGTH_MAX = 64
+PAGE_SIZE = 50
+PAGE_SIZE_MAX = 200
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_PROPOSAL_WEIGHT = 1
+_OUTCOMES = {True: "YES", False: "NO", None: ""}
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def proposal_vote(request: vote_service_pb2.CastProposalVoteRequest, wallet: Wallet, vote_id: str) -> CastVote:
+    """The command of a CastProposalVote call by `wallet`."""
+    return CastVote(
+        market_id=market_id(request.market_id),
+        vote_id=vote_id,
+        wallet=wallet,
+        vote_type=VoteType.PROPOSAL,
+        choice=_choice(VoteType.PROPOSAL, request.vote),
+        weight=_PROPOSAL_WEIGHT,
+        request_id=_request_id(request.request_id) if request.HasField("request_id") else None,
+    )
+
+
+def description(request: market_service_pb2.RegisterMarketRequest, caller: Caller) -> DescribeMarket:
+    """The command of a RegisterMarket call; whether the caller may is the market's to decide (decisions P3)."""
+    if not request.question.strip():
+        raise violation(Invalid.TEXT_MISSING, "question")
+    return DescribeMarket(
+        market_id=market_id(request.market_id),
+        by=caller.wallet,
+        by_admin=caller.tier is Tier.ADMIN,
+        question=_text("question", request.question, QUESTION_LENGTH_MAX),
+        category=_text("category", request.category, CATEGORY_LENGTH_MAX),
+    )
+
+
+def listing(request: market_service_pb2.ListMarketsRequest) -> tuple[Lifecycle | None, int]:
+    """The state to list, None for all, and the size of the page."""
+    if request.state and request.state not in Lifecycle.__members__:
+        raise violation(Invalid.STATE_UNKNOWN, "state", request.state)
+    return (Lifecycle[request.state] if request.state else None), _page_size(request.page_size)
+
+
+def market_id(text: str) -> MarketId:
+    """The market that a request names."""
+    try:
+        return parse_market_id(text)
+    except MalformedId as error:
+        raise violation(Invalid.MARKET_ID_MALFORMED, "market_id", error.text) from error
+
+
+def address(text: str) -> Wallet:
+    """The wallet that a request names."""
+    try:
+        return parse_wallet(text)
+    except MalformedId as error:
+        raise violation(Invalid.ADDRESS_MALFORMED, "address", error.text) from error
+
+
+def _choice(vote_type: VoteType, word: str) -> bool:
+    choice = choice_of(vote_type, word)
+    if choice is None:
+        raise violation(Invalid.VOTE_WORD_UNKNOWN, "vote", word)
+    return choice
+
+
+def _request_id(text: str) -> str:
+    """In lower case, so that two spellings of one UUID are one key."""
+    if not _UUID.fullmatch(text):
+        raise violation(Invalid.REQUEST_ID_MALFORMED, "request_id", text)
+    return text.lower()
+
+
+def _text(field: str, text: str, length_max: int) -> str:
+    if len(text) > length_max:
+        raise violation(Invalid.TEXT_TOO_LONG, field, length_max)
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in text):
+        raise violation(Invalid.TEXT_NOT_PRINTABLE, field)
+    return text
+
+
+def _page_size(asked: int) -> int:
+    if asked < 0:
+        raise violation(Invalid.PAGE_SIZE_NEGATIVE, "page_size", asked)
+    return min(asked or PAGE_SIZE, PAGE_SIZE_MAX)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def challenge_response(challenge: Challenge) -> auth_service_pb2.CreateChallengeResponse:
+    """A challenge."""
+    return auth_service_pb2.CreateChallengeResponse(
+        message=challenge.message, nonce=challenge.nonce, expires_at=_instant(challenge.expires_at)
+    )
+
+
+def sign_in_response(token: IssuedToken) -> auth_service_pb2.SignInResponse:
+    """A token."""
+    return auth_service_pb2.SignInResponse(access_token=token.token, expires_at=_time(token.expires_at_s))
+
+
+def proposal_vote_response(taken: VoteTaken) -> vote_service_pb2.CastProposalVoteResponse:
+    """A stored vote with the headcounts of its commit."""
+    return vote_service_pb2.CastProposalVoteResponse(
+        success=True,
+        vote_id=taken.vote_id,
+        vote_count=vote_service_pb2.ProposalVoteCount(likes=taken.tally.yes_voters, dislikes=taken.tally.no_voters),
+    )
+
+
+def tally_response(market: Market, config: ChainConfig | None) -> vote_service_pb2.GetTallyResponse:
+    """Both tallies against the live thresholds, which are absent until they are known."""
+    proposal, dispute = market.proposal, market.dispute
+    proposal_bps = config.proposal_threshold_bps if config else None
+    dispute_bps = config.dispute_threshold_bps if config else None
+    return vote_service_pb2.GetTallyResponse(
+        market_id=market.market_id,
+        version=market.version,
+        proposal=vote_service_pb2.ProposalTally(
+            likes=proposal.yes_voters,
+            dislikes=proposal.no_voters,
+            percentage_bps=proposal.percentage_bps,
+            threshold_bps=proposal_bps,
+            threshold_met=proposal_bps is not None and proposal.meets(proposal_bps),
+        ),
+        dispute=vote_service_pb2.DisputeTally(
+            support=str(dispute.yes),
+            reject=str(dispute.no),
+            support_voters=dispute.yes_voters,
+            reject_voters=dispute.no_voters,
+            percentage_bps=dispute.percentage_bps,
+            threshold_bps=dispute_bps,
+            threshold_met=dispute_bps is not None and dispute.meets(dispute_bps),
+        ),
+    )
+
+
+def market_response(market: Market, deadline: Deadline | None) -> market_service_pb2.GetMarketResponse:
+    """One market, flat."""
+    return market_service_pb2.GetMarketResponse(**_market_fields(market, deadline))
+
+
+def register_response(market: Market, deadline: Deadline | None) -> market_service_pb2.RegisterMarketResponse:
+    """The described market."""
+    return market_service_pb2.RegisterMarketResponse(market=market_pb2.Market(**_market_fields(market, deadline)))
+
+
+def list_response(
+    rows: Sequence[tuple[Market, Deadline | None]], next_page_token: str
+) -> market_service_pb2.ListMarketsResponse:
+    """One page of markets."""
+    markets = [market_pb2.Market(**_market_fields(market, deadline)) for market, deadline in rows]
+    return market_service_pb2.ListMarketsResponse(markets=markets, next_page_token=next_page_token)
+
+
+def _market_fields(market: Market, deadline: Deadline | None) -> dict[str, Any]:
+    """What Market and GetMarketResponse share; a test holds the two messages equal."""
+    finalized = market.state is Lifecycle.FINALIZED
+    return {
+        "market_id": market.market_id,
+        "pda": market.pda,
+        "state": market.state.name,
+        "creator": market.creator,
+        "question": market.question,
+        "category": market.category,
+        "proposed_outcome": _OUTCOMES[market.proposed_outcome],
+        "final_outcome": (_OUTCOMES[market.final_outcome] or "INVALID") if finalized else "",
+        "approval_ready": market.approval_ready,
+        "claims_enabled": finalized,
+        "shares_yes": market.shares_yes,
+        "shares_no": market.shares_no,
+        "b_parameter": market.b_parameter,
+        "total_volume": market.total_volume,
+        "created_at": _time(market.created_at_s),
+        "approved_at": _time(market.approved_at_s),
+        "activated_at": _time(market.activated_at_s),
+        "resolution_proposed_at": _time(market.resolution_proposed_at_s),
+        "dispute_initiated_at": _time(market.dispute_initiated_at_s),
+        "finalized_at": _time(market.finalized_at_s),
+        "cancelled_at": _time(market.cancelled_at_s),
+        "next_deadline": _time(deadline.at_s) if deadline else None,
+        "version": market.version,
+        "initial_liquidity": market.initial_liquidity,
+        "current_liquidity": market.current_liquidity,
+        "observed_slot": market.observed_slot,
+    }
+
+
+def _time(unix_s: int) -> Timestamp | None:
+    return Timestamp(seconds=unix_s) if unix_s else None
+
+
+def _instant(instant: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(instant)
+    return timestamp

@@ -1,0 +1,301 @@
+"""A gRPC server on a free loopback port, over twins that live in memory and run the real rules."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.rpc import error_details_pb2
+from google.rpc.status_pb2 import Status
+from grpc.aio import AioRpcError
+
+from domain.commands import CastVote, Command
+from domain.deadlines import ClockName, Deadline
+from domain.events import VoteAdmitted, VotesCounted
+from domain.ids import MarketId, Wallet, base58_encode
+from domain.lifecycle import Lifecycle
+from domain.market import Market, decide, evolve
+from domain.observed import ChainConfig, ObservedMarket
+from domain.outcomes import Done, Outcome, VoteTaken
+from domain.refusals import AlreadyVoted, RequestIdReused
+from domain.rules import Now, Rules
+from domain.tally import single
+from grpc_server import GrpcServer, Parts, ServerSettings, build_server
+from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
+from identity.keys import token_key
+
+SERVICE_KEY = "a service key for tests only"
+SITE = Site("localhost:8080", "http://localhost:8080", "localnet", "Sign in to vote.")
+START_S = 1_800_000_000
+NEXT_DEADLINE = Deadline(START_S + 300, ClockName.CHAIN)
+CONFIG = ChainConfig(7, Wallet("1" * 32), Wallet("1" * 32), 7000, 6000, 259_200, False, True, True)
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.at_s = float(START_S)
+
+    def now_s(self) -> int:
+        return int(self.at_s)
+
+    def monotonic_s(self) -> float:
+        return self.at_s
+
+    def utc_now(self) -> datetime:
+        return datetime.fromtimestamp(self.at_s, UTC)
+
+
+class Person:
+    """A wallet and its key."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self.wallet = Wallet(base58_encode(self._key.public_key().public_bytes_raw()))
+
+    def sign(self, message: str) -> str:
+        return base58_encode(self._key.sign(message.encode()))
+
+
+class NoGrid:
+    """A schedule that this server never asks."""
+
+    def next_after(self, unix_s: int) -> int:
+        raise AssertionError(f"nothing is due here, not after {unix_s} either")
+
+
+def market_id_of(number: int) -> MarketId:
+    return MarketId(base58_encode(number.to_bytes(32, "big")))
+
+
+def observed(number: int, creator: Wallet, state: Lifecycle = Lifecycle.PROPOSED) -> ObservedMarket:
+    """A market as the chain has it; its number is also its age in seconds."""
+    return ObservedMarket(
+        market_id=market_id_of(number),
+        pda=Wallet(market_id_of(number + 1_000_000)),
+        creator=creator,
+        state=state,
+        slot=10,
+        b_parameter=100_000_000_000,
+        initial_liquidity=2**63,
+        current_liquidity=5,
+        shares_yes=2**64 - 1,
+        shares_no=0,
+        total_volume=0,
+        created_at_s=START_S + number,
+        approved_at_s=0,
+        activated_at_s=0,
+        resolution_proposed_at_s=0,
+        resolved_at_s=0,
+        finalized_at_s=0,
+        dispute_initiated_at_s=0,
+        cancelled_at_s=0,
+        proposed_outcome=None,
+        final_outcome=None,
+        proposal_likes=0,
+        proposal_dislikes=0,
+        dispute_agree=0,
+        dispute_disagree=0,
+    )
+
+
+class Town:
+    """Router and book in one: all markets in memory, decided by the real rules. `gate` holds commands back."""
+
+    def __init__(self) -> None:
+        self.markets: dict[MarketId, Market] = {}
+        self.commands: list[Command] = []
+        self.outage: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.live_config: ChainConfig | None = CONFIG
+        self._votes: dict[tuple[MarketId, Wallet], CastVote] = {}
+        self._answers: dict[tuple[Wallet, str], tuple[CastVote, VoteTaken]] = {}
+        self._rules = Rules(CONFIG, NoGrid(), 10)
+        self._now = Now(START_S, START_S, lambda: str(uuid.uuid4()))
+
+    async def submit(self, command: Command) -> Outcome:
+        self.commands.append(command)
+        await self.gate.wait()
+        if self.outage is not None:
+            raise self.outage
+        if isinstance(command, CastVote) and (repeat := self._repeat(command)) is not None:
+            return repeat
+        market = self.markets.get(command.market_id)
+        decision = decide(market, command, self._rules, self._now)
+        if not isinstance(decision, tuple):
+            return decision
+        if isinstance(command, CastVote):
+            if (command.market_id, command.wallet) in self._votes:
+                return AlreadyVoted(command.market_id)
+            self._votes[command.market_id, command.wallet] = command
+        for event in decision:
+            if isinstance(event, VoteAdmitted):
+                market = evolve(
+                    market, VotesCounted(event.vote.vote_type, single(event.vote.choice, event.vote.weight))
+                )
+            else:
+                market = evolve(market, event)
+        assert market is not None
+        self.markets[command.market_id] = market = replace(market, version=market.version + 1)
+        return self._taken(command, market) if isinstance(command, CastVote) else Done(market.version)
+
+    async def get(self, market_id: MarketId) -> tuple[Market, Deadline | None] | None:
+        if self.outage is not None:
+            raise self.outage
+        market = self.markets.get(market_id)
+        return None if market is None else (market, NEXT_DEADLINE)
+
+    async def list(
+        self, state: Lifecycle | None, after: tuple[int, MarketId] | None, limit: int
+    ) -> Sequence[tuple[Market, Deadline | None]]:
+        rows = sorted(self.markets.values(), key=_age, reverse=True)
+        found = [row for row in rows if state in (None, row.state) and (after is None or _age(row) < after)]
+        return [(row, None) for row in found[:limit]]
+
+    async def config(self) -> ChainConfig | None:
+        return self.live_config
+
+    def put(self, market: Market) -> None:
+        self.markets[market.market_id] = market
+
+    def _repeat(self, vote: CastVote) -> Outcome | None:
+        first = self._answers.get((vote.wallet, vote.request_id or ""))
+        if first is None:
+            return None
+        cast, answer = first
+        same = (cast.market_id, cast.choice) == (vote.market_id, vote.choice)
+        return replace(answer, replayed=True) if same else RequestIdReused(vote.market_id, vote.request_id or "")
+
+    def _taken(self, vote: CastVote, market: Market) -> VoteTaken:
+        taken = VoteTaken(vote.vote_id, market.tally(vote.vote_type), False)
+        if vote.request_id:
+            self._answers[vote.wallet, vote.request_id] = (vote, taken)
+        return taken
+
+
+def _age(market: Market) -> tuple[int, MarketId]:
+    return market.created_at_s, market.market_id
+
+
+class Accounts:
+    """The chain's markets; counts reads, and `gate` holds them back."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[MarketId, ObservedMarket] = {}
+        self.reads: list[MarketId] = []
+        self.outage: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.reading = 0
+        self.reading_max = 0
+
+    def put(self, account: ObservedMarket) -> None:
+        self.accounts[account.market_id] = account
+
+    async def market(self, market_id: MarketId) -> ObservedMarket | None:
+        self.reads.append(market_id)
+        self.reading += 1
+        self.reading_max = max(self.reading_max, self.reading)
+        try:
+            await self.gate.wait()
+            if self.outage is not None:
+                raise self.outage
+            return self.accounts.get(market_id)
+        finally:
+            self.reading -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server, a channel to it and everything behind it."""
+
+    server: GrpcServer
+    channel: grpc.aio.Channel
+    town: Town
+    accounts: Accounts
+    clock: Clock
+    tokens: Tokens
+
+    def bearer(self, person: Person | None, tier: Tier = Tier.WALLET) -> tuple[tuple[str, str], ...]:
+        """Metadata that says who is calling."""
+        token = self.tokens.issue(person.wallet if person else None, tier).token
+        return (("authorization", f"Bearer {token}"),)
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.server.port}"
+
+
+@asynccontextmanager
+async def served(reflection: bool = True, in_flight_max: int = 1_000) -> AsyncIterator[Served]:
+    """A started server; stopped without grace at the end."""
+    clock, town, accounts = Clock(), Town(), Accounts()
+    numbers = itertools.count(1)
+    tokens = Tokens(
+        token_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
+    )
+    challenges = Challenges(SITE, NoncesInMemory(clock.now_s), clock.utc_now, lambda: uuid.uuid4().hex)
+    parts = Parts(
+        router=town,
+        accounts=accounts,
+        book=town,
+        doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
+        challenges=challenges,
+        tokens=tokens,
+        now_s=clock.now_s,
+        monotonic_s=clock.monotonic_s,
+        new_id=lambda: str(uuid.uuid4()),
+    )
+    settings = ServerSettings(b"p" * 32, reflection=reflection, in_flight_max=in_flight_max)
+    server = build_server(parts, settings)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield Served(server, channel, town, accounts, clock, tokens)
+    finally:
+        await server.stop(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a failed call told its caller."""
+
+    code: grpc.StatusCode
+    message: str
+    info: error_details_pb2.ErrorInfo
+    details: dict[str, bytes]
+    request_id: str
+
+    def detail(self, kind: type[error_details_pb2.BadRequest]) -> error_details_pb2.BadRequest:
+        return kind.FromString(self.details[kind.DESCRIPTOR.full_name])
+
+
+def failure_of(error: AioRpcError) -> Failure:
+    """Unpack a rich error; fails when it is not one."""
+    trailers = dict(error.trailing_metadata() or ())
+    raw = trailers["grpc-status-details-bin"]
+    assert isinstance(raw, bytes)
+    status = Status.FromString(raw)
+    assert status.code == error.code().value[0]
+    assert status.message == error.details()
+    packed = {detail.type_url.rsplit("/", 1)[1]: detail.value for detail in status.details}
+    info = error_details_pb2.ErrorInfo.FromString(packed.pop("google.rpc.ErrorInfo"))
+    return Failure(error.code(), status.message, info, packed, str(trailers["x-request-id"]))
+
+
+async def failure(call: grpc.aio.UnaryUnaryCall[object, object]) -> Failure:
+    """Await a call that must fail, and unpack its error."""
+    try:
+        answer = await call
+    except AioRpcError as error:
+        return failure_of(error)
+    raise AssertionError(f"the call succeeded: {answer!r}")
