@@ -30,6 +30,14 @@ SHUTDOWN_S_MAX = 5.0
 RETRY_S_FIRST = 0.05
 RETRY_S_MAX = 2.0
 
+THESPIAN_LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "root": {"level": "ERROR", "handlers": ["stderr"]},
+}
+"""What stdlib logging inside the tree comes to; our own lines go straight to stderr, past Thespian's logger process."""
+
 log = structlog.get_logger("launcher")
 
 
@@ -82,7 +90,7 @@ class Launcher:
 
     def _start(self) -> _Tree:
         capabilities = {"Admin Port": self._admin_port}
-        system = ActorSystem("multiprocTCPBase", capabilities, logDefs=False, transientUnique=True)
+        system = ActorSystem("multiprocTCPBase", capabilities, THESPIAN_LOGGING, transientUnique=True)
         admin_pid = hardening.admin_pid()
         assert admin_pid is not None, "the admin is this process's child"
         supervisor = system.createActor(NodeSupervisor, globalName=GLOBAL_NAME)

@@ -144,11 +144,11 @@ class Settings(BaseSettings):
     @property
     def backend_key_path(self) -> Path:
         """The backend authority's key: configured, or the local ledger's."""
-        return self.backend_keypair or self.data_dir / "ledger" / "backend.json"
+        return self.backend_keypair or self.data_dir / "ledger" / "keys" / "backend.json"
 
     @property
     def admin_key_path(self) -> Path | None:
         """The admin's key: configured, the local ledger's, or none with a foreign RPC."""
         if self.admin_keypair is not None:
             return self.admin_keypair
-        return None if self.solana_rpc_url else self.data_dir / "ledger" / "admin.json"
+        return None if self.solana_rpc_url else self.data_dir / "ledger" / "keys" / "admin.json"

@@ -1,0 +1,5 @@
+"""`python -m app` is `zmart`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,95 @@
+"""The command line `zmart`. Imports are late: each command pays for its own parts only."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.config import Settings, UnsafeSettings
+
+
+@click.group()
+@click.version_option(package_name="zmart-backend")
+def main() -> None:
+    """The backend of a Solana prediction market."""
+
+
+def settings_from(data_dir: Path | None = None, port_base: int | None = None, **changes: Any) -> Settings:
+    """The settings of the environment, changed by command line options; an invalid one ends the command with words."""
+    given = {"data_dir": data_dir, "port_base": port_base, **changes}
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except (ValueError, UnsafeSettings) as error:
+        raise click.ClickException(str(error)) from error
+
+
+DATA_DIR = click.option("--data-dir", type=click.Path(path_type=Path), help="Where state lives (default .zmart).")
+PORT_BASE = click.option("--port-base", type=click.IntRange(1024, 65528), help="Moves every port.")
+
+
+@main.command()
+@DATA_DIR
+@PORT_BASE
+def up(data_dir: Path | None, port_base: int | None) -> None:
+    """Run the whole system on this machine, with embedded parts for all that is not configured."""
+    from app.up import run
+
+    sys.exit(run(settings_from(data_dir, port_base)))
+
+
+@main.command()
+@click.option("--keep", is_flag=True, help="Leave the temporary data dir behind.")
+def demo(keep: bool) -> None:
+    """Live through a market's life on a fresh system, through public doors only, and say what was verified."""
+    from app.demo import run
+
+    sys.exit(run(keep=keep))
+
+
+@main.command()
+@click.argument("role", type=click.Choice(["actors", "grpc", "bridge", "notifier"]))
+@DATA_DIR
+@PORT_BASE
+def serve(role: str, data_dir: Path | None, port_base: int | None) -> None:
+    """Run one role in this process."""
+    from app.roles import serve_role
+
+    serve_role(role, settings_from(data_dir, port_base))
+
+
+@main.command()
+@DATA_DIR
+@PORT_BASE
+def ledger(data_dir: Path | None, port_base: int | None) -> None:
+    """Run the local ledger alone: an emulator of the program and the RPC, not a validator."""
+    from app.roles import serve_role
+
+    serve_role("ledger", settings_from(data_dir, port_base))
+
+
+@main.command()
+@DATA_DIR
+def migrate(data_dir: Path | None) -> None:
+    """Apply schema migrations to ZMART_DATABASE_URL."""
+    from app.wiring import SettingMissing, database_url
+    from storage.migrate import migrate as apply
+
+    try:
+        applied = asyncio.run(apply(database_url(settings_from(data_dir))))
+    except SettingMissing as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+
+
+@main.command()
+@DATA_DIR
+@PORT_BASE
+def doctor(data_dir: Path | None, port_base: int | None) -> None:
+    """Check configuration, database, redis, RPC, program id, GlobalConfig and keys; say how to mend what is wrong."""
+    from app.doctor import run
+
+    sys.exit(run(settings_from(data_dir, port_base)))

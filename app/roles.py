@@ -1,0 +1,86 @@
+"""`zmart serve ROLE` and `zmart ledger`: one role in this process, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+from app.config import Settings
+from app.logs import configure_logs
+
+STOP_GRACE_S = 10.0
+
+
+def serve_role(role: str, settings: Settings) -> None:
+    """Run a role to its end."""
+    configure_logs(settings.log_level, role=role)
+    match role:
+        case "actors":
+            from app.roles_actors import serve
+
+            serve(settings)
+        case "ledger":
+            _run(_ledger(settings))
+        case "grpc":
+            _run(_grpc(settings))
+        case "bridge":
+            _run(_bridge(settings))
+        case "notifier":
+            _run(_notifier(settings))
+        case _:
+            raise ValueError(f"unknown role {role}")
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+def stop_event() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT; call in the running loop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _ledger(settings: Settings) -> None:
+    from chain.ledger import LedgerSettings, serve
+
+    ports = settings.ports
+    await serve(
+        LedgerSettings(
+            data_dir=settings.data_dir / "ledger",
+            host=settings.host,
+            rpc_port=ports.ledger_rpc,
+            pubsub_port=ports.ledger_pubsub,
+            slot_ms=settings.slot_ms,
+            program_id=settings.program_id,
+        )
+    )
+
+
+async def _grpc(settings: Settings) -> None:
+    from app.wiring_grpc import running_grpc
+
+    stop = stop_event()
+    async with running_grpc(settings, STOP_GRACE_S):
+        await stop.wait()
+
+
+async def _bridge(settings: Settings) -> None:
+    from app.wiring_feed import running_bridge
+
+    stop = stop_event()
+    async with running_bridge(settings, STOP_GRACE_S):
+        await stop.wait()
+
+
+async def _notifier(settings: Settings) -> None:
+    from app.wiring_feed import run_notifier
+
+    await run_notifier(settings, stop_event())
