@@ -1,0 +1,65 @@
+"""From an intent to signed bytes: the one place where a key signs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from solders.hash import Hash
+from solders.instruction import Instruction
+from solders.message import MessageV0
+from solders.transaction import VersionedTransaction
+
+from chain.keys import SigningKey, SigningKeys
+from chain.program import ZmartProgram
+from domain.intents import Action, Intent
+
+
+@dataclass(frozen=True, slots=True)
+class FreshBlockhash:
+    """A block hash to sign with, good up to `last_valid_block_height`; `slot` is where it was read."""
+
+    blockhash: Hash
+    last_valid_block_height: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """Signed bytes and what is stored with them."""
+
+    raw: bytes
+    signature: str
+    blockhash: str
+    last_valid_block_height: int
+
+
+class KeyMissing(Exception):
+    """The intent needs a key that this backend does not have; `role` names it."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f"no {role} key is configured")
+        self.role = role
+
+
+def sign(intent: Intent, program: ZmartProgram, keys: SigningKeys, fresh: FreshBlockhash) -> SignedTransaction:
+    """Build and sign the intent's transaction; its signer pays the fee. Raises `KeyMissing`."""
+    key, instruction = _instruction(intent, program, keys)
+    message = MessageV0.try_compile(key.pair.pubkey(), [instruction], [], fresh.blockhash)
+    transaction = VersionedTransaction(message, [key.pair])
+    return SignedTransaction(
+        raw=bytes(transaction),
+        signature=str(transaction.signatures[0]),
+        blockhash=str(fresh.blockhash),
+        last_valid_block_height=fresh.last_valid_block_height,
+    )
+
+
+def _instruction(intent: Intent, program: ZmartProgram, keys: SigningKeys) -> tuple[SigningKey, Instruction]:
+    match intent.action:
+        case Action.AGGREGATE_PROPOSAL:
+            backend = keys.backend
+            return backend, program.aggregate_proposal_votes(backend.wallet, intent.market_id, intent.yes, intent.no)
+        case Action.APPROVE:
+            if keys.admin is None:
+                raise KeyMissing("admin")
+            return keys.admin, program.approve_proposal(keys.admin.wallet, intent.market_id)
