@@ -1,0 +1,216 @@
+"""One database for a test of storage, real or in memory, looked at the same way; and values to put into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from domain.commands import CastVote
+from domain.deadlines import Deadline
+from domain.feed import announce
+from domain.ids import VIRTUAL_SHARDS
+from domain.intents import Action, Intent
+from domain.journal import AggregationNote, Ballot, Change
+from domain.market import Market
+from domain.tally import Tally, VoteType
+from storage.database import Database, database_pool
+from storage.journal import PostgresJournal
+from storage.memory import MemoryJournal
+from storage.memory_tables import MemoryDatabase
+from storage.transactions import MemoryTransactionStore, PostgresTransactionStore
+from tests.support.markets import market_id, vote
+
+ALL_SHARDS = range(VIRTUAL_SHARDS)
+SHORT_WAIT_S = 0.1
+AnyJournal = PostgresJournal | MemoryJournal
+AnyStore = PostgresTransactionStore | MemoryTransactionStore
+
+
+class Ground(ABC):
+    """A database, the sessions opened on it, and what its tables hold."""
+
+    store: AnyStore
+
+    def __init__(self) -> None:
+        self._opened: list[AnyJournal] = []
+
+    async def journal(self, acquire_timeout_s: float = SHORT_WAIT_S) -> Any:
+        """Another session."""
+        journal = await self._open(acquire_timeout_s)
+        self._opened.append(journal)
+        return journal
+
+    async def close(self) -> None:
+        for journal in self._opened:
+            await journal.close()
+
+    @abstractmethod
+    async def _open(self, acquire_timeout_s: float) -> AnyJournal: ...
+
+    @abstractmethod
+    async def kill(self, journal: Any) -> None:
+        """End a session from outside."""
+
+    @abstractmethod
+    async def votes(self) -> int:
+        """How many votes are stored."""
+
+    @abstractmethod
+    async def outbox(self) -> list[tuple[str, int, str, Any]]:
+        """Channel, sequence, type and payload of every message, in the order they were written."""
+
+    @abstractmethod
+    async def aggregations(self) -> list[tuple[str, str, str | None, int, int, str]]:
+        """Intent, status, signature, exact yes and no, and reason of every aggregation."""
+
+    @abstractmethod
+    async def alerts(self) -> list[str]:
+        """The dedupe keys of open alerts."""
+
+
+class MemoryGround(Ground):
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = MemoryDatabase()
+        self.store = MemoryTransactionStore(self.database)
+
+    async def _open(self, acquire_timeout_s: float) -> AnyJournal:
+        return MemoryJournal(self.database, acquire_timeout_s)
+
+    async def kill(self, journal: Any) -> None:
+        self.database.end_session(journal)
+
+    async def votes(self) -> int:
+        return len(self.database.tables.votes)
+
+    async def outbox(self) -> list[tuple[str, int, str, Any]]:
+        return [(m.channel, m.seq, m.type, m.payload) for m in self.database.tables.outbox.values()]
+
+    async def aggregations(self) -> list[tuple[str, str, str | None, int, int, str]]:
+        rows = self.database.tables.aggregations
+        return [
+            (key, r.note.status, r.signature, r.note.tally.yes, r.note.tally.no, r.note.reason)
+            for key, r in rows.items()
+        ]
+
+    async def alerts(self) -> list[str]:
+        return list(self.database.tables.alerts)
+
+
+class PostgresGround(Ground):
+    def __init__(self, database_url: str, database: Database) -> None:
+        super().__init__()
+        self.database_url = database_url
+        self.database = database
+        self.store = PostgresTransactionStore(database)
+
+    async def close(self) -> None:
+        await super().close()
+        await self.database.close()
+
+    async def query(self, statement: str, *arguments: Any) -> list[Any]:
+        """A statement of the test's own, on a session of its own."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return list(await connection.fetch(statement, *arguments))
+        finally:
+            await connection.close()
+
+    async def _open(self, acquire_timeout_s: float) -> AnyJournal:
+        return await PostgresJournal.connect(self.database_url, acquire_timeout_s)
+
+    async def kill(self, journal: Any) -> None:
+        await self.query("SELECT pg_terminate_backend($1, 5000)", journal._connection.get_server_pid())
+
+    async def votes(self) -> int:
+        return int((await self.query("SELECT count(*) FROM vote_records"))[0]["count"])
+
+    async def outbox(self) -> list[tuple[str, int, str, Any]]:
+        rows = await self.query("SELECT channel, seq, type, payload FROM feed_outbox ORDER BY id")
+        return [(row["channel"], row["seq"], row["type"], json.loads(row["payload"])) for row in rows]
+
+    async def aggregations(self) -> list[tuple[str, str, str | None, int, int, str]]:
+        rows = await self.query(
+            "SELECT intent_id::text, status, transaction_signature, yes_votes::bigint, no_votes::bigint, reason"
+            " FROM aggregation_results ORDER BY id"
+        )
+        return [tuple(row) for row in rows]
+
+    async def alerts(self) -> list[str]:
+        return [row["dedupe_key"] for row in await self.query("SELECT dedupe_key FROM alerts ORDER BY id")]
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def ground_url(request: pytest.FixtureRequest) -> str | None:
+    """None for the twin; synchronous, because making a database runs a loop of its own."""
+    return None if request.param == "memory" else str(request.getfixturevalue("database_url"))
+
+
+@pytest.fixture
+async def ground(ground_url: str | None) -> AsyncIterator[Ground]:
+    """Each test that asks for this runs over the twin and over the real one."""
+    ground = MemoryGround() if ground_url is None else await _real(ground_url)
+    yield ground
+    await ground.close()
+
+
+@pytest.fixture
+async def real_ground(database_url: str) -> AsyncIterator[PostgresGround]:
+    """For what only PostgreSQL can show."""
+    ground = await _real(database_url)
+    yield ground
+    await ground.close()
+
+
+async def _real(database_url: str) -> PostgresGround:
+    return PostgresGround(database_url, await database_pool(database_url, size=4))
+
+
+async def own(journal: Any, pid: int | None = None, shards: Any = ALL_SHARDS) -> dict[int, int]:
+    """Take virtual shards as a process of host "here"; by default as this living one."""
+    epochs: dict[int, int] = await journal.acquire(shards, "here", 7000, os.getpid() if pid is None else pid)
+    return epochs
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def cast(number: int, choice: bool = True, **changes: Any) -> CastVote:
+    """A vote by wallet `number` with an id that a database takes."""
+    return replace(vote(number, choice), **{"vote_id": new_id(), **changes})
+
+
+def ballot(number: int, version: int, choice: bool = True, **changes: Any) -> Ballot:
+    return Ballot(cast(number, choice, **changes), version)
+
+
+def counted(before: Market, yes: int = 0, no: int = 0, deadline: Deadline | None = None) -> Change:
+    """The change that so many more proposal votes make."""
+    after = replace(before, version=before.version + 1, proposal=before.proposal.plus(Tally(yes, no, yes, no)))
+    after, feed = announce(before, after)
+    return Change(after, deadline, is_new=False, feed=feed, before=before)
+
+
+def planned(before: Market, yes: int = 7, no: int = 3, attempt: int = 1) -> Change:
+    """The change that sends a pair of tallies to the chain."""
+    intent = Intent(new_id(), before.market_id, Action.AGGREGATE_PROPOSAL, attempt, yes, no)
+    note = AggregationNote(intent, "pending", Tally(yes, no, yes, no), 7000, 7000, threshold_met=True)
+    after = replace(before, version=before.version + 1, intent=intent)
+    return Change(after, None, is_new=False, planned=(intent,), aggregations=(note,), before=before)
+
+
+def adopted(market: Market, deadline: Deadline | None = None) -> Change:
+    """The change that makes a market known."""
+    return Change(market, deadline, is_new=True)
+
+
+PROPOSAL_NOW = (market_id(), VoteType.PROPOSAL)
