@@ -48,9 +48,13 @@ class Ground(ABC):
         self._opened.append(journal)
         return journal
 
+    async def end_journals(self) -> None:
+        """End every session that was opened here."""
+        while self._opened:
+            await self._opened.pop().close()
+
     async def close(self) -> None:
-        for journal in self._opened:
-            await journal.close()
+        await self.end_journals()
 
     @abstractmethod
     async def _open(self, acquire_timeout_s: float) -> AnyJournal: ...
@@ -111,18 +115,19 @@ class PostgresGround(Ground):
         self.database_url = database_url
         self.database = database
         self.store = PostgresTransactionStore(database)
+        self._inspector: asyncpg.Connection | None = None
 
     async def close(self) -> None:
         await super().close()
+        if self._inspector is not None:
+            await self._inspector.close()
         await self.database.close()
 
     async def query(self, statement: str, *arguments: Any) -> list[Any]:
-        """A statement of the test's own, on a session of its own."""
-        connection = await asyncpg.connect(self.database_url)
-        try:
-            return list(await connection.fetch(statement, *arguments))
-        finally:
-            await connection.close()
+        """A statement of the test's own, on a session beside all others."""
+        if self._inspector is None:
+            self._inspector = await asyncpg.connect(self.database_url)
+        return list(await self._inspector.fetch(statement, *arguments))
 
     async def _open(self, acquire_timeout_s: float) -> AnyJournal:
         return await PostgresJournal.connect(self.database_url, acquire_timeout_s)
@@ -157,7 +162,7 @@ def ground_url(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 async def ground(ground_url: str | None) -> AsyncIterator[Ground]:
     """Each test that asks for this runs over the twin and over the real one."""
-    ground = MemoryGround() if ground_url is None else await _real(ground_url)
+    ground = MemoryGround() if ground_url is None else await real(ground_url)
     yield ground
     await ground.close()
 
@@ -165,12 +170,13 @@ async def ground(ground_url: str | None) -> AsyncIterator[Ground]:
 @pytest.fixture
 async def real_ground(database_url: str) -> AsyncIterator[PostgresGround]:
     """For what only PostgreSQL can show."""
-    ground = await _real(database_url)
+    ground = await real(database_url)
     yield ground
     await ground.close()
 
 
-async def _real(database_url: str) -> PostgresGround:
+async def real(database_url: str) -> PostgresGround:
+    """The ground of a database that exists."""
     return PostgresGround(database_url, await database_pool(database_url, size=4))
 
 
