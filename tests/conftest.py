@@ -1,6 +1,7 @@
 """Wires the shared fixtures; each lives in its own file below tests/support."""
 
 pytest_plugins = [
+    "tests.support.ledger",
     "tests.support.postgres",
     "tests.support.storage",
     "tests.support.valkey",

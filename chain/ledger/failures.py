@@ -21,6 +21,7 @@ _INSTRUCTION_WORDS = {
     "ComputationalBudgetExceeded": "Computational budget exceeded",
     "ExternalAccountLamportSpend": "instruction spent from the balance of an account it does not own",
     "CallDepth": "Cross-program invocation call depth too deep",
+    "ProgramFailedToComplete": "Program failed to complete",
     "UnsupportedProgramId": "Unsupported program id",
 }
 
@@ -40,16 +41,20 @@ _TRANSACTION_WORDS = {
 
 
 class InstructionFailure(Exception):
-    """One instruction refused: a named runtime error, or a program's own number in `custom`."""
+    """One instruction refused: a named runtime error, or a program's own number in `custom`.
 
-    def __init__(self, name: str = "Custom", custom: int | None = None) -> None:
+    `logged` is the text after `failed: ` in the log where that differs from the error's own words.
+    """
+
+    def __init__(self, name: str = "Custom", custom: int | None = None, logged: str | None = None) -> None:
         self.name = name
         self.custom = custom
+        self.logged = logged or self.words
         super().__init__(self.words)
 
     @property
     def words(self) -> str:
-        """The text the runtime logs after `failed: `."""
+        """The error in a sentence, as in a preflight's message."""
         if self.custom is not None:
             return f"custom program error: {self.custom:#x}"
         return _INSTRUCTION_WORDS.get(self.name, self.name)

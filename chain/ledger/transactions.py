@@ -108,11 +108,11 @@ def read_message(raw: bytes) -> Message | MessageV0:
 def _parse(raw: bytes) -> VersionedTransaction:
     try:
         parsed = VersionedTransaction.from_bytes(raw)
-        if bytes(parsed) != raw:
-            raise MalformedTransaction("trailing bytes")
         parsed.sanitize()
-    except (BincodeError, SanitizeError) as error:
+    except (BincodeError, SanitizeError, ValueError) as error:
         raise MalformedTransaction(str(error)) from error
+    if bytes(parsed) != raw:
+        raise MalformedTransaction("trailing bytes")
     return parsed
 
 

@@ -97,10 +97,19 @@ class Workspace:
             self.programs[program_id](Frame(self, program_id, metas, data, depth))
         except InstructionFailure as failure:
             self._log_consumed(program_id, before)
-            self.log.add(f"Program {name} failed: {failure.words}")
-            raise
+            final = self._as_loader_says(program_id, failure)
+            self.log.add(f"Program {name} failed: {final.logged}")
+            if final is failure:
+                raise
+            raise final from failure
         self._log_consumed(program_id, before)
         self.log.add(f"Program {name} success")
+
+    def _as_loader_says(self, program_id: bytes, failure: InstructionFailure) -> InstructionFailure:
+        """A program in machine code cannot report that its own budget ran out; its loader does, in other words."""
+        if failure.name != "ComputationalBudgetExceeded" or program_id in self.builtins:
+            return failure
+        return InstructionFailure("ProgramFailedToComplete", logged="exceeded CUs meter at BPF instruction")
 
     def _log_consumed(self, program_id: bytes, before: int) -> None:
         if program_id not in self.builtins:
