@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from ws_bridge.hub import Hub
@@ -33,32 +33,42 @@ class Wire(Protocol):
         ...
 
 
+class Cancellable(Protocol):
+    """A timer that has not fired yet."""
+
+    def cancel(self) -> None:
+        """Never fire."""
+        ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all connections of a process share."""
+
+    hub: Hub
+    desk: SnapshotDesk
+    tokens: Tokens
+    wall_s: Callable[[], float]
+    call_later: Callable[[float, Callable[[], None]], Cancellable]
+    backlog_bytes_max: int
+
+
 class Connection:
     """One connected client: a member of the hub and a subscriber of the snapshot desk."""
 
-    def __init__(
-        self,
-        session: Session,
-        wire: Wire,
-        hub: Hub,
-        desk: SnapshotDesk,
-        tokens: Tokens,
-        wall_s: Callable[[], float],
-        backlog_bytes_max: int,
-    ) -> None:
+    def __init__(self, session: Session, wire: Wire, around: Surroundings) -> None:
         self.session = session
-        self._wire, self._hub, self._desk, self._tokens, self._wall_s = wire, hub, desk, tokens, wall_s
-        self._backlog_bytes_max = backlog_bytes_max
+        self._wire, self._around, self._wall_s = wire, around, around.wall_s
         self._channels: dict[str, None] = {}
         self._flushing = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Cancellable | None = None
         self._timer_at_s = 0.0
 
     # from the socket
 
     def opened(self, token: str | None) -> None:
         """The handshake is done."""
-        self._hub.enter(self)
+        self._around.hub.enter(self)
         if token is not None:
             self.session.credential(token)
         self.flush()
@@ -71,7 +81,7 @@ class Connection:
     def gone(self) -> None:
         """The socket is closed; nothing of this connection stays behind."""
         self.session.closed = True
-        self._hub.exit(self, tuple(self._channels))
+        self._around.hub.exit(self, tuple(self._channels))
         self._channels.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -124,12 +134,12 @@ class Connection:
                 self._verify(token)
             case Join(channel):
                 self._channels[channel] = None
-                self._hub.join(channel, self)
+                self._around.hub.join(channel, self)
             case Leave(channel):
                 self._channels.pop(channel, None)
-                self._hub.leave(channel, self)
-            case ReadSnapshot(channel, ticket):
-                self._desk.request(channel, ticket, self)
+                self._around.hub.leave(channel, self)
+            case ReadSnapshot(channel, ticket, instead_of):
+                self._around.desk.request(channel, ticket, self, instead_of)
             case Close(code, reason):
                 self._write(texts)
                 texts.clear()
@@ -137,7 +147,7 @@ class Connection:
 
     def _verify(self, token: str) -> None:
         try:
-            caller = self._tokens.verify(token)
+            caller = self._around.tokens.verify(token)
         except ValueError:  # the reason may repeat parts of the token, so it is not logged (T60)
             self.session.refused()
         else:
@@ -147,7 +157,7 @@ class Connection:
         """Write what has gathered; a client that has not taken the last 256 KiB is closed instead (T62)."""
         if texts:
             self._wire.write(texts)
-            if self._wire.backlog_bytes > self._backlog_bytes_max and not self.session.closed:
+            if self._wire.backlog_bytes > self._around.backlog_bytes_max and not self.session.closed:
                 log.info("closing a slow consumer with %d bytes of backlog", self._wire.backlog_bytes)
                 self.session.close(CloseCode.SLOW_CONSUMER, "slow consumer")
                 self.session.take()
@@ -163,7 +173,7 @@ class Connection:
                 self._timer.cancel()
             self._timer_at_s = deadline_s
             delay_s = max(0.0, deadline_s - self._wall_s())
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+            self._timer = self._around.call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -45,9 +45,10 @@ def parse_client(frame: str | bytes) -> ClientMessage:
         raise MalformedMessage("not JSON") from None
     if not isinstance(body, dict):
         raise MalformedMessage("not a JSON object")
-    if body.get("action") not in ACTIONS:
+    action = body.get("action")
+    if not isinstance(action, str) or action not in ACTIONS:
         raise MalformedMessage(f"action must be one of {', '.join(sorted(ACTIONS))}")
-    return ClientMessage(body["action"], _channels(body), _resume(body), _token(body))
+    return ClientMessage(action, _channels(body), _resume(body), _token(body))
 
 
 def numbered(entry: FeedEntry) -> str:

@@ -19,12 +19,12 @@ from websockets.http11 import Request, Response
 from websockets.typing import Origin, Subprotocol
 
 from ws_bridge import frames
-from ws_bridge.connection import Connection
+from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol, transport_logger
 from ws_bridge.hub import Hub
 from ws_bridge.ports import Feed, Snapshots, Tokens
 from ws_bridge.session import CloseCode, Limits, Session
-from ws_bridge.snapshots import SnapshotReader
+from ws_bridge.snapshots import SnapshotDesk, SnapshotReader
 
 FRAME_BYTES_MAX = 4096
 INBOUND_FRAMES_MAX = 4
@@ -103,7 +103,7 @@ class Bridge:
         self._server: Server | None = None
         self._pump: asyncio.Task[None] | None = None
         self._reader: SnapshotReader | None = None
-        self._hub: Hub | None = None
+        self._around: Surroundings | None = None
 
     @property
     def port(self) -> int:
@@ -119,9 +119,9 @@ class Bridge:
     async def start(self) -> None:
         """Take the feed's position, then listen: no message between both can be missed."""
         self._reader = SnapshotReader(self._snapshots, self._wall_s)
-        self._hub = Hub(self._reader.desk)
+        self._around = self._surroundings(self._reader.desk)
         await self._feed.open()
-        self._pump = asyncio.create_task(self._run_feed(self._hub, self._reader), name="feed")
+        self._pump = asyncio.create_task(self._run_feed(self._around), name="feed")
         self._server = await self._listen()
         log.info("WebSocket bridge listens on port %d", self.port)
 
@@ -149,11 +149,15 @@ class Bridge:
 
     # the feed
 
-    async def _run_feed(self, hub: Hub, reader: SnapshotReader) -> None:
+    async def _run_feed(self, around: Surroundings) -> None:
         while True:
             batch = await self._feed.next_batch()
-            hub.deliver(batch)
-            reader.desk.sweep()
+            around.hub.deliver(batch)
+            around.desk.sweep()
+
+    def _surroundings(self, desk: SnapshotDesk) -> Surroundings:
+        call_later = asyncio.get_running_loop().call_later
+        return Surroundings(Hub(desk), desk, self._tokens, self._wall_s, call_later, self._settings.backlog_bytes_max)
 
     # the sockets
 
@@ -180,7 +184,7 @@ class Bridge:
         )
 
     async def _serve(self, socket_: ServerConnection) -> None:
-        assert self._hub is not None and self._reader is not None and socket_.request is not None
+        assert self._around is not None and socket_.request is not None
         handshake = _handshake(socket_.request)
         assert handshake is not None, "other paths were answered with 404"
         if len(self._connections) >= self._settings.connections_max:
@@ -188,10 +192,7 @@ class Bridge:
             return
         _show_backlog(socket_)
         session = Session(self._settings.limits, handshake.channels, self._wall_s())
-        wire = SocketWire(socket_, self._spawn)
-        connection = Connection(
-            session, wire, self._hub, self._reader.desk, self._tokens, self._wall_s, self._settings.backlog_bytes_max
-        )
+        connection = Connection(session, SocketWire(socket_, self._spawn), self._around)
         self._connections[connection] = None
         try:
             connection.opened(handshake.token)

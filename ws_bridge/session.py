@@ -71,10 +71,14 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class ReadSnapshot:
-    """Answer with `snapshot` or `snapshot_failed` and the same ticket; the read must not be older than this request."""
+    """Answer with `snapshot` or `snapshot_failed` and the same ticket.
+
+    The read must have begun after the last message of the channel, and must not be `instead_of`, which did not fit.
+    """
 
     channel: str
     ticket: int
+    instead_of: Sheet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,7 @@ class Session:
             return
         out: list[str] = []
         if subscription.snapshot(sheet, now_s, out):
-            self._ask(subscription)
+            self._ask(subscription, instead_of=sheet)
         for text in out:
             self._say(text)
 
@@ -283,12 +287,12 @@ class Session:
 
     # outputs
 
-    def _ask(self, subscription: Subscription) -> None:
+    def _ask(self, subscription: Subscription, instead_of: Sheet | None = None) -> None:
         if subscription.gives_up:
             self.close(CloseCode.RESYNC, "state and messages do not meet")
             return
         subscription.ticket = next(self._tickets)
-        self._do(ReadSnapshot(subscription.channel, subscription.ticket))
+        self._do(ReadSnapshot(subscription.channel, subscription.ticket, instead_of))
 
     def _awaiting(self, channel: str, ticket: int) -> Subscription | None:
         subscription = self._subscriptions.get(channel)

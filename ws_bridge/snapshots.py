@@ -60,12 +60,12 @@ class SnapshotDesk:
         self._reads: dict[str, Read] = {}
         self._sweep_at_s = 0.0
 
-    def request(self, channel: str, ticket: int, subscriber: Subscriber) -> None:
-        """Join the read under way, reuse a fresh one, or begin another."""
+    def request(self, channel: str, ticket: int, subscriber: Subscriber, instead_of: Sheet | None = None) -> None:
+        """Join the read under way, reuse a fresh one (but not `instead_of`), or begin another."""
         read = self._reads.get(channel)
         if read is not None and not read.answered:
             read.waiting.append((subscriber, ticket))
-        elif read is not None and self._now_s() < read.reusable_until_s:
+        elif read is not None and read.sheet is not instead_of and self._now_s() < read.reusable_until_s:
             subscriber.snapshot(channel, ticket, read.sheet)
         else:
             self._reads[channel] = read = Read(channel, [(subscriber, ticket)])

@@ -30,10 +30,7 @@ class ValkeyServer:
 
     async def start(self) -> None:
         """Start, and return once it answers."""
-        role = self._embedded.role()
-        role.prepare(os.environ)
-        argv = guarded(role.argv, signal.SIGKILL)
-        self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = self._spawn()
         await eventually_async(self._answers)
 
     async def kill(self) -> None:
@@ -46,6 +43,12 @@ class ValkeyServer:
     def client(self) -> redis.asyncio.Redis:
         """A client of the test's own; the test closes it."""
         return redis.asyncio.Redis.from_url(self.url, decode_responses=True)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        role = self._embedded.role()
+        role.prepare(os.environ)
+        argv = guarded(role.argv, signal.SIGKILL)
+        return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     async def _answers(self) -> bool:
         try:
