@@ -31,6 +31,8 @@ COMMAND_S_MAX = 5.0
 """After this long the caller is told that the outcome is unknown, or that nothing was sent."""
 QUEUED_MAX = 8192
 """Commands that wait for one shard; one more is refused at once."""
+MOVED_S = 0.1
+"""How long a command that met the wrong owner waits for news before it tries the owner it knows again."""
 RESUBSCRIBE_S = 5.0
 CONNECT_RETRY_S = 0.1
 COMMAND_BYTES = 512
@@ -86,6 +88,7 @@ class Directory:
         self._links: dict[str, _Link] = {}
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
         self._scout = threading.Thread(target=self._scouting, name="scout", daemon=True)
 
     def start(self) -> None:
@@ -101,9 +104,14 @@ class Directory:
         for link in list(self._links.values()):
             link.wake()
 
-    def ready(self, virtual_shards: int) -> bool:
-        """Whether an owner is known for every virtual shard."""
-        return len({vshard for place in self._places.values() for vshard in place.epochs}) == virtual_shards
+    async def ready(self, virtual_shards: int, timeout_s: float) -> bool:
+        """Wait until an owner is known for every virtual shard; False when that takes longer than `timeout_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while len({vshard for place in self._places.values() for vshard in place.epochs}) < virtual_shards:
+                    await self._changed.wait()
+                return True
+        return False
 
     async def submit(self, command: Command) -> Answer:
         """Have the market's actor carry out a command; raises OutcomeUnknown, NotReached or Overloaded."""
@@ -116,7 +124,7 @@ class Directory:
             answer = await future
             if not isinstance(answer, WrongOwner):
                 return answer
-            await asyncio.sleep(0.01)  # the new owner's `Moved` is on its way; bounded by expires_at_s
+            await self._news(min(expires_at_s, time.monotonic() + MOVED_S))  # the new owner's `Moved` is on its way
 
     async def _link_for(self, command: Command, expires_at_s: float) -> _Link:
         vshard = virtual_shard(command.market_id)
@@ -124,8 +132,18 @@ class Directory:
             slot = next((slot for slot, place in self._places.items() if vshard in place.epochs), None)
             if slot is not None and slot in self._links:
                 return self._links[slot]
-            await asyncio.sleep(0.02)
+            await self._news(expires_at_s)
         raise NotReached(COMMAND_S_MAX)
+
+    async def _news(self, until_s: float) -> None:
+        """Wait until some slot has moved, at most until the monotonic instant `until_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
+                await self._changed.wait()
+
+    def _tell_changed(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     # --- called by the threads ------------------------------------------------------------------------------------
 
@@ -143,6 +161,9 @@ class Directory:
             if moved.slot not in self._links and self._loop is not None:
                 self._links[moved.slot] = _Link(self, moved.slot, self._admin_port, self._loop, self._stopping)
             self._lock.notify_all()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._tell_changed)
 
     def wait_for_news(self, timeout_s: float) -> None:
         """Wait until some slot has moved, at most `timeout_s`."""

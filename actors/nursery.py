@@ -7,7 +7,9 @@ from typing import Any
 
 BACKOFF_S_FIRST = 0.04
 BACKOFF_S_MAX = 2.0
-"""A child that never came up is tried again after 40 ms, doubling to 2 s; one that had served, at once (research 2)."""
+"""A child that never came up, or fell right after, is tried again after 40 ms, doubling to 2 s; others at once."""
+STABLE_S = 0.5
+"""A child that has served this long was sound: its end says nothing about the next one's."""
 SILENCE_S_MAX = 2.0
 """A child that has not answered a ping for this long is frozen and is killed."""
 BOOT_S_MAX = 20.0
@@ -26,6 +28,7 @@ class Child:
     booted: bool = False
     spawned_at_s: float = 0.0
     heard_at_s: float = 0.0
+    booted_at_s: float = 0.0
     epochs: dict[int, int] = field(default_factory=dict)
 
     def spawned(self, address: Any, now_s: float) -> int:
@@ -42,13 +45,14 @@ class Child:
     def serves(self, pid: int, epochs: dict[int, int], now_s: float) -> None:
         """It is up."""
         self.heard(pid, now_s)
-        self.booted, self.failures, self.epochs = True, 0, epochs
+        self.booted, self.booted_at_s, self.epochs = True, now_s, epochs
 
-    def lost(self) -> float:
+    def lost(self, now_s: float) -> float:
         """The process is gone; returns how long to wait before the next one, in seconds."""
-        served = self.booted
+        served = self.booted and now_s - self.booted_at_s >= STABLE_S
         self.address, self.pid, self.booted, self.epochs = None, None, False, {}
         if served:
+            self.failures = 0
             return 0.0
         self.failures += 1
         return float(min(BACKOFF_S_FIRST * 2 ** (self.failures - 1), BACKOFF_S_MAX))

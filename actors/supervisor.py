@@ -195,7 +195,7 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
             self._lost(child, "it exited")
 
     def _lost(self, child: Child, why: str) -> None:
-        delay_s = child.lost()
+        delay_s = child.lost(time.monotonic())
         self._undrained.discard(child.slot)
         log.warning("child lost", slot=child.slot, why=why, restart_in_s=delay_s, failures=child.failures)
         if delay_s:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -11,11 +12,15 @@ from actors.chain_agent import News
 from actors.messages import ChainNews, WorkSettled
 from app import clock
 from app.config import Settings
-from chain.client import ChainReader, ChainUnavailable
-from chain.keys import SigningKeys
+from chain.client import ChainReader, ConfigMissing
+from chain.keys import SigningKeys, load_key
+from chain.program import UndecodableAccount
+from chain.rpc import ChainUnavailable
 from chain.sender import Sender
 from domain.intents import Settlement
 from domain.observed import ChainConfig
+from storage.database import database_pool
+from storage.outages import StorageUnavailable
 from storage.transactions import PostgresTransactionStore
 
 CLOCK_S = 0.5
@@ -23,50 +28,73 @@ CLOCK_S = 0.5
 CONFIG_S = 5.0
 """How often GlobalConfig is read."""
 RETRY_S_MAX = 5.0
+POOL_MAX = 4
 
 log = structlog.get_logger("desk")
 
 
 class Desk:
-    """Implements `actors.chain_agent.ChainDesk` over one RPC connection pool and one database pool."""
+    """Implements `actors.chain_agent.ChainDesk` over one RPC connection pool and one database pool.
 
-    def __init__(self, reader: ChainReader, keys: SigningKeys, sender: Sender, store: PostgresTransactionStore) -> None:
+    Outages of either are waited out; rows stay where they are. Any other exception ends the agent's process.
+    """
+
+    def __init__(self, reader: ChainReader, keys: SigningKeys, database_url: str) -> None:
         self._reader = reader
         self._keys = keys
-        self._sender = sender
-        self._store = store
+        self._database_url = database_url
         self._config: ChainConfig | None = None
 
     async def run(self, wake: asyncio.Event, publish: Callable[[News], None]) -> None:
         """Work until cancelled."""
+        database = await database_pool(self._database_url, POOL_MAX, "zmart-chain-agent")
+        store = PostgresTransactionStore(database)
+        sender = Sender(self._reader, self._keys, store)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(sender.run(wake, lambda settlement: _settled(settlement, publish)))
+                tasks.create_task(self._watch(store, publish))
+        finally:
+            await self._reader.close()
+            await database.close()
 
-        def settled(settlement: Settlement) -> None:
-            log.info("settled", market_id=settlement.intent.market_id, status=settlement.status.value)
-            publish(WorkSettled())
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._sender.run(wake, settled))
-            tasks.create_task(self._watch(publish))
-
-    async def _watch(self, publish: Callable[[News], None]) -> None:
-        """Read clock and GlobalConfig for ever; an outage of the RPC is waited out, its news stops the chain timers."""
+    async def _watch(self, store: PostgresTransactionStore, publish: Callable[[News], None]) -> None:
+        """Read clock and GlobalConfig for ever; while that fails, shards carry the last reading on."""
         pause_s, config_due_s = CLOCK_S, 0.0
         while True:
             try:
                 publish(ChainNews(await self._reader.clock(), None))
                 if clock.monotonic_s() >= config_due_s:
-                    await self._read_config(publish)
+                    await self._read_config(store, publish)
                     config_due_s = clock.monotonic_s() + CONFIG_S
                 pause_s = CLOCK_S
-            except ChainUnavailable as outage:
+            except (ChainUnavailable, ConfigMissing, UndecodableAccount, StorageUnavailable) as outage:
                 pause_s = min(pause_s * 2, RETRY_S_MAX)
-                log.warning("chain unavailable", error=str(outage), retry_in_s=pause_s)
+                log.warning("chain not read", error=str(outage), retry_in_s=pause_s)
             await asyncio.sleep(pause_s)
 
-    async def _read_config(self, publish: Callable[[News], None]) -> None:
+    async def _read_config(self, store: PostgresTransactionStore, publish: Callable[[News], None]) -> None:
         config = await self._reader.config(self._keys)
-        if config is None or config == self._config:
+        if self._config is not None and replace(config, slot=self._config.slot) == self._config:
             return
-        await self._store.save_config(config)
+        await store.save_config(config)
         self._config = config
+        log.info("GlobalConfig", may_aggregate=config.may_aggregate, may_approve=config.may_approve)
         publish(ChainNews(None, config))
+
+
+def _settled(settlement: Settlement, publish: Callable[[News], None]) -> None:
+    intent = settlement.intent
+    log.info("settled", market_id=intent.market_id, action=intent.action, status=settlement.status.value)
+    publish(WorkSettled())
+
+
+def signing_keys(settings: Settings) -> SigningKeys:
+    """The keys this backend signs with; raises KeyFileError for one that cannot be used."""
+    admin = settings.admin_key_path
+    return SigningKeys(load_key(settings.backend_key_path), load_key(admin) if admin is not None else None)
+
+
+def open_desk(settings: Settings, database_url: str) -> Desk:
+    """The desk as the settings describe it."""
+    return Desk(ChainReader.connect(settings.rpc_url, settings.program_id), signing_keys(settings), database_url)

@@ -38,10 +38,10 @@ from chain.signing import FreshBlockhash
 STATUSES_MAX = 256
 """Signatures in one getSignatureStatuses, the node's own limit."""
 
-_COMMITMENTS = {
-    TransactionConfirmationStatus.Processed: Commitment.PROCESSED,
-    TransactionConfirmationStatus.Confirmed: Commitment.CONFIRMED,
-    TransactionConfirmationStatus.Finalized: Commitment.FINALIZED,
+_COMMITMENTS = {  # the library's enum has no hash
+    int(TransactionConfirmationStatus.Processed): Commitment.PROCESSED,
+    int(TransactionConfirmationStatus.Confirmed): Commitment.CONFIRMED,
+    int(TransactionConfirmationStatus.Finalized): Commitment.FINALIZED,
 }
 
 
@@ -109,7 +109,7 @@ def _sighting(status: TransactionStatus | None) -> Sighting | None:
     if status is None:
         return None
     commitment = status.confirmation_status
-    return Sighting(status.slot, _COMMITMENTS[commitment] if commitment else Commitment.PROCESSED, status.err)
+    return Sighting(status.slot, _COMMITMENTS[int(commitment)] if commitment else Commitment.PROCESSED, status.err)
 
 
 def _refusal_name(refused: RpcRefused) -> str:

@@ -5,7 +5,7 @@ It must never know what is stored in them or who calls them: each part is a `Rol
 """
 
 from app.embedded.envoy import EmbeddedEnvoy, Endpoint
-from app.embedded.loopback import free_port
+from app.embedded.loopback import free_port, free_port_base
 from app.embedded.postgres import DataDirectoryUnusable, EmbeddedPostgres
 from app.embedded.unprivileged import NoUnprivilegedIdentity
 from app.embedded.valkey import EmbeddedValkey
@@ -20,4 +20,5 @@ __all__ = [
     "NoUnprivilegedIdentity",
     "WheelMissing",
     "free_port",
+    "free_port_base",
 ]

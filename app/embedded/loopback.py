@@ -18,13 +18,27 @@ def free_port() -> int:
     """A TCP port of the loopback that nobody listened on a moment ago; raises OSError when 200 tries find none."""
     for _ in range(PORT_ATTEMPTS_MAX):
         port = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN + 1)
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
+        if _is_free(port):
             return port
     raise OSError(f"no free port on {LOOPBACK} in {PORT_ATTEMPTS_MAX} attempts")
+
+
+def free_port_base(count: int) -> int:
+    """The first of `count` ports in a row that nobody listened on a moment ago; raises OSError when 200 tries fail."""
+    for _ in range(PORT_ATTEMPTS_MAX):
+        base = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN + 1 - count)
+        if all(_is_free(port) for port in range(base, base + count)):
+            return base
+    raise OSError(f"no {count} free ports in a row on {LOOPBACK} in {PORT_ATTEMPTS_MAX} attempts")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
 
 
 def kept_secret(path: Path) -> str:

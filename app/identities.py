@@ -1,0 +1,83 @@
+"""Who may call, as the settings describe it: token keys, service keys and the site that sign-in messages name."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import uuid
+
+from app import clock
+from app.config import Settings
+from app.embedded.loopback import kept_secret
+from domain.ids import Wallet
+from identity import (
+    Challenges,
+    Doorkeeper,
+    NonceStoreUnavailable,
+    ServiceKeys,
+    Site,
+    Tokens,
+    hash_service_key,
+    load,
+    load_or_create,
+)
+from storage.nonces import NonceStore
+from storage.outages import StorageUnavailable
+
+NONCE_LENGTH = 24
+STATEMENT = "Sign in to zmart. This request will not trigger a transaction or cost any fees."
+_NONCE_LETTERS = string.ascii_letters + string.digits
+
+
+class Nonces:
+    """Adapts storage's nonces to identity's port."""
+
+    def __init__(self, store: NonceStore) -> None:
+        self._store = store
+
+    async def put(self, nonce: str, address: Wallet, message: str, expires_at_s: int) -> None:
+        """Remember a challenge."""
+        try:
+            await self._store.put(nonce, address, message, expires_at_s)
+        except StorageUnavailable as outage:
+            raise NonceStoreUnavailable(str(outage)) from outage
+
+    async def take(self, nonce: str, address: Wallet) -> str | None:
+        """Use up a nonce."""
+        try:
+            return await self._store.take(nonce, address)
+        except StorageUnavailable as outage:
+            raise NonceStoreUnavailable(str(outage)) from outage
+
+
+def tokens(settings: Settings) -> Tokens:
+    """Issues and verifies access tokens; every process of one deployment shares the key file."""
+    if settings.token_key is not None:
+        key = load(settings.token_key)
+    else:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = load_or_create(settings.data_dir / "token.pem")
+    return Tokens(
+        key, (), settings.token_issuer, settings.token_audience, lambda: int(clock.wall_s()), lambda: str(uuid.uuid4())
+    )
+
+
+def service_keys(settings: Settings) -> tuple[str, ...]:
+    """The live service keys: configured, or one that is made for the data dir."""
+    return settings.service_keys or (kept_secret(settings.data_dir / "service.key"),)
+
+
+def doorkeeper(settings: Settings) -> Doorkeeper:
+    """Turns headers into callers."""
+    return Doorkeeper(tokens(settings), ServiceKeys(hash_service_key(key) for key in service_keys(settings)))
+
+
+def challenges(settings: Settings, store: NonceStore) -> Challenges:
+    """Sign-in challenges for this site."""
+    site = Site(settings.sign_in_domain, f"http://{settings.sign_in_domain}", settings.sign_in_chain, STATEMENT)
+    return Challenges(site, Nonces(store), clock.utc_now, new_nonce)
+
+
+def new_nonce() -> str:
+    """24 letters and digits, 142 random bits."""
+    return "".join(secrets.choice(_NONCE_LETTERS) for _ in range(NONCE_LENGTH))

@@ -1,0 +1,146 @@
+"""How the gRPC server is joined: actors as its router, the chain as its accounts, PostgreSQL as its book."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from actors import hardening
+from app import clock
+from app.config import Settings
+from app.embedded.loopback import kept_secret
+from app.identities import challenges, doorkeeper, tokens
+from app.roles_actors import harden
+from app.wiring import database_url
+from chain.client import ChainReader
+from chain.program import UndecodableAccount
+from chain.rpc import ChainUnavailable
+from domain.commands import Command
+from domain.deadlines import Deadline
+from domain.ids import VIRTUAL_SHARDS, MarketId
+from domain.lifecycle import Lifecycle
+from domain.market import Market
+from domain.observed import ChainConfig, ObservedMarket
+from domain.outcomes import Outcome
+from grpc_server import (
+    AccountsUnavailable,
+    BookUnavailable,
+    GrpcServer,
+    MarketFailed,
+    OutcomeUnknown,
+    Parts,
+    ServerSettings,
+    ShardUnavailable,
+    build_server,
+)
+from storage.database import database_pool
+from storage.nonces import NonceStore
+from storage.outages import StorageUnavailable
+from storage.reads import MarketReads
+
+READY_S_MAX = 30.0
+
+
+class Router:
+    """Adapts the actors' directory to the server's port."""
+
+    def __init__(self, admin_port: int) -> None:
+        from actors.directory import Directory
+
+        self.directory = Directory(admin_port)
+
+    async def submit(self, command: Command) -> Outcome:
+        """Carry out a command; the actors' failures become the server's outages."""
+        from actors import directory
+        from actors.messages import Failed, WrongOwner
+
+        try:
+            answer = await self.directory.submit(command)
+        except directory.OutcomeUnknown as failure:
+            raise OutcomeUnknown(failure.waited_s) from failure
+        except (directory.NotReached, directory.Overloaded) as failure:
+            raise ShardUnavailable(str(failure)) from failure
+        if isinstance(answer, Failed):
+            raise MarketFailed(answer.incident)
+        assert not isinstance(answer, WrongOwner), "the directory repeats those"
+        return answer
+
+
+class Accounts:
+    """Adapts the chain reader to the server's port."""
+
+    def __init__(self, reader: ChainReader) -> None:
+        self._reader = reader
+
+    async def market(self, market_id: MarketId) -> ObservedMarket | None:
+        """The market's account, None when there is none."""
+        try:
+            return await self._reader.market(market_id)
+        except (ChainUnavailable, UndecodableAccount) as outage:
+            raise AccountsUnavailable(str(outage)) from outage
+
+
+class Book:
+    """Adapts storage's reads to the server's port."""
+
+    def __init__(self, reads: MarketReads) -> None:
+        self._reads = reads
+
+    async def get(self, market_id: MarketId) -> tuple[Market, Deadline | None] | None:
+        """One market with its next deadline."""
+        try:
+            return await self._reads.get(market_id)
+        except StorageUnavailable as outage:
+            raise BookUnavailable(str(outage)) from outage
+
+    async def list(
+        self, state: Lifecycle | None, after: tuple[int, MarketId] | None, limit: int
+    ) -> Sequence[tuple[Market, Deadline | None]]:
+        """A page of markets."""
+        try:
+            return await self._reads.list(state, after, limit)
+        except StorageUnavailable as outage:
+            raise BookUnavailable(str(outage)) from outage
+
+    async def config(self) -> ChainConfig | None:
+        """The last GlobalConfig."""
+        try:
+            return await self._reads.config()
+        except StorageUnavailable as outage:
+            raise BookUnavailable(str(outage)) from outage
+
+
+@asynccontextmanager
+async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[GrpcServer]:
+    """The gRPC server; it binds once every virtual shard has an owner, or after 30 s all the same."""
+    harden(settings)
+    hardening.forbid_admin_start()
+    router = Router(settings.ports.actor_admin)
+    router.directory.start()
+    database = await database_pool(database_url(settings), settings.database_pool, "zmart-grpc")
+    reader = ChainReader.connect(settings.rpc_url, settings.program_id)
+    parts = Parts(
+        router=router,
+        accounts=Accounts(reader),
+        book=Book(MarketReads(database)),
+        doorkeeper=doorkeeper(settings),
+        challenges=challenges(settings, NonceStore(database)),
+        tokens=tokens(settings),
+        now_s=lambda: int(clock.wall_s()),
+        monotonic_s=clock.monotonic_s,
+        new_id=lambda: str(uuid.uuid4()),
+    )
+    secret = kept_secret(settings.data_dir / "page-token.key").encode()
+    server = build_server(
+        parts, ServerSettings(secret, settings.host, settings.ports.grpc, reflection=settings.grpc_reflection)
+    )
+    await router.directory.ready(VIRTUAL_SHARDS, READY_S_MAX)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop(grace_s)
+        router.directory.stop()
+        await reader.close()
+        await database.close()
