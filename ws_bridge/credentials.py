@@ -63,9 +63,9 @@ class HandshakeFilter(logging.Filter):
 
 
 def transport_logger() -> logging.Logger:
-    """For the websockets library: never below INFO (its debug lines are requests and frames)."""
+    """For the websockets library: its debug lines are whole requests and frames, its info lines one per socket."""
     logger = logging.getLogger("ws_bridge.transport")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING)
     if not any(isinstance(known, HandshakeFilter) for known in logger.filters):
         logger.addFilter(HandshakeFilter())
     return logger

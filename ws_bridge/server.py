@@ -117,12 +117,16 @@ class Bridge:
         return len(self._connections)
 
     async def start(self) -> None:
-        """Take the feed's position, then listen: no message between both can be missed."""
+        """Take the feed's position, then listen: no message between both can be missed. OSError: the port is taken."""
         self._reader = SnapshotReader(self._snapshots, self._wall_s)
         self._around = self._surroundings(self._reader.desk)
         await self._feed.open()
         self._pump = asyncio.create_task(self._run_feed(self._around), name="feed")
-        self._server = await self._listen()
+        try:
+            self._server = await self._listen()
+        except OSError:
+            await self.stop(grace_s=0)
+            raise
         log.info("WebSocket bridge listens on port %d", self.port)
 
     async def failed(self) -> None:

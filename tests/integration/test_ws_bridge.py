@@ -250,7 +250,7 @@ async def test_a_bridge_that_starts_without_redis_serves_snapshots_and_catches_u
         await valkey.start()
         async with running.notifier():
             book.commit(CHANNEL)
-            assert (await browser.until(seq=1))["likes"] == 1
+            assert (await browser.until(likes=1))["seq"] == 1
 
 
 async def test_a_lost_entry_is_noticed_at_the_next_one(running: RunningBridge) -> None:

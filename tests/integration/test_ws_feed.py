@@ -1,0 +1,108 @@
+"""The Redis stream as a feed: where it starts, and how it finds that something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.feed import MARKET, Book
+from tests.support.valkey import ValkeyServer
+from ws_bridge import FEED_STREAM, RedisFeed
+from ws_bridge.ports import Batch
+from ws_bridge.relay import entry_fields
+
+CHANNEL = f"market_{MARKET}"
+
+
+@pytest.fixture
+async def feed(valkey: ValkeyServer) -> AsyncIterator[RedisFeed]:
+    feed = RedisFeed(valkey.url)
+    yield feed
+    await feed.close()
+
+
+class Writer:
+    """Adds entries as the notifier would."""
+
+    def __init__(self, valkey: ValkeyServer) -> None:
+        self.client = valkey.client()
+        self.book = Book()
+        self.book.open(CHANNEL)
+
+    async def add(self, count: int = 1) -> None:
+        for _ in range(count):
+            await self.client.xadd(FEED_STREAM, entry_fields(self.book.commit(CHANNEL)))
+
+
+@pytest.fixture
+async def writer(valkey: ValkeyServer) -> AsyncIterator[Writer]:
+    writer = Writer(valkey)
+    yield writer
+    await writer.client.aclose()
+
+
+def seqs(batch: Batch) -> list[int]:
+    return [entry.seq for entry in batch.entries]
+
+
+async def test_only_what_comes_after_the_start_position_is_read(feed: RedisFeed, writer: Writer) -> None:
+    await writer.add(2)
+    await feed.open()
+    await writer.add(2)
+    batch = await feed.next_batch()
+    assert (seqs(batch), batch.history_lost) == ([3, 4], False)
+
+
+async def test_the_first_entries_of_a_new_stream_are_read(feed: RedisFeed, writer: Writer) -> None:
+    await feed.open()
+    await writer.add(2)
+    assert (seqs(await feed.next_batch()), feed.connected) == ([1, 2], True)
+
+
+async def test_an_idle_second_is_an_empty_batch(feed: RedisFeed, writer: Writer) -> None:
+    await writer.add()
+    await feed.open()
+    assert await feed.next_batch() == Batch()
+
+
+async def test_a_stream_that_was_replaced_is_noticed_with_its_first_entries(feed: RedisFeed, writer: Writer) -> None:
+    await writer.add()
+    await feed.open()
+    await writer.client.delete(FEED_STREAM)
+    await writer.add()
+    batch = await feed.next_batch()
+    assert (seqs(batch), batch.history_lost) == ([2], True)
+    await writer.add()
+    batch = await feed.next_batch()
+    assert (seqs(batch), batch.history_lost) == ([3], False)
+
+
+async def test_a_stream_that_was_trimmed_past_the_reader_is_noticed(feed: RedisFeed, writer: Writer) -> None:
+    await writer.add()
+    await feed.open()
+    await writer.add(3)
+    await writer.client.xtrim(FEED_STREAM, maxlen=1, approximate=False)
+    batch = await feed.next_batch()
+    assert (seqs(batch), batch.history_lost) == ([4], True)
+
+
+async def test_an_outage_loses_nothing_as_long_as_the_stream_is_still_there(
+    feed: RedisFeed, writer: Writer, valkey: ValkeyServer
+) -> None:
+    await writer.add()
+    await feed.open()
+    assert await writer.client.client_kill_filter(_type="normal", skipme=True) == 1
+    await writer.add()
+    batch = await feed.next_batch()
+    assert (seqs(batch), batch.history_lost) == ([2], False)
+
+
+async def test_a_foreign_entry_is_passed_over(
+    feed: RedisFeed, writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await feed.open()
+    await writer.client.xadd(FEED_STREAM, {"hello": "world"})
+    await writer.add()
+    assert seqs(await feed.next_batch()) == [1]
+    assert "cannot be read: KeyError" in caplog.text
