@@ -69,7 +69,6 @@ class Gateway:
         config = RpcSendTransactionConfig(
             skip_preflight=not preflight,
             preflight_commitment=CommitmentLevel.Confirmed,
-            encoding=UiTransactionEncoding.Base64,
             max_retries=0,
         )
         try:
