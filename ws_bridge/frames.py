@@ -124,7 +124,8 @@ def rfc3339(at_s: float) -> str:
 
 
 def _text(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    """In ASCII: what a client sent may hold lone surrogates, which have no UTF-8 and would end its connection."""
+    return json.dumps(body, separators=(",", ":"))
 
 
 def _channels(body: Mapping[str, Any]) -> tuple[str, ...]:

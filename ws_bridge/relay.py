@@ -78,7 +78,7 @@ def entry_fields(row: OutboxRow) -> dict[FieldT, EncodableT]:
         "seq": row.seq,
         "type": row.type,
         "timestamp": rfc3339(row.created_at.timestamp()),
-        "payload": json.dumps(dict(row.payload), separators=(",", ":"), ensure_ascii=False),
+        "payload": json.dumps(dict(row.payload), separators=(",", ":")),
     }
 
 

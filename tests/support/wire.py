@@ -26,7 +26,7 @@ class Line:
     def write(self, texts: list[str]) -> None:
         """Wire."""
         if self.closed is None:
-            self.told.extend(json.loads(text) for text in texts)
+            self.told.extend(json.loads(text.encode()) for text in texts)
 
     def close(self, code: int, reason: str) -> None:
         """Wire."""

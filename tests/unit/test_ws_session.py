@@ -127,7 +127,8 @@ def test_other_spellings_of_a_channel_are_answered_by_its_canonical_name(spellin
 
 
 @pytest.mark.parametrize(
-    "name", ["", "market", "market_", "market_xyz", "votes_0OIl", "orders_" + MARKET, "market_" + "1" * 5000]
+    "name",
+    ["", "market", "market_", "market_xyz", "votes_0OIl", "orders_" + MARKET, "market_" + "1" * 5000, "market_\ud800"],
 )
 def test_a_name_outside_the_grammar_is_an_error_and_the_connection_stays(name: str) -> None:
     client = Stage().connect()
@@ -316,14 +317,15 @@ def test_garbage_is_answered_and_five_times_end_the_connection(frame: str | byte
     assert client.line.closed == (1008, "too many malformed messages")
 
 
+ANY_CHARACTER = st.characters(exclude_categories=())
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(ANY_CHARACTER),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 FIELDS = st.sampled_from(["action", "channels", "resume", "token"])
 ACTIONS = st.sampled_from(["subscribe", "unsubscribe", "ping", "auth"])
-BODIES = st.dictionaries(FIELDS, JSON_VALUES | ACTIONS | st.lists(st.text(), max_size=3), max_size=4)
+BODIES = st.dictionaries(FIELDS, JSON_VALUES | ACTIONS | st.lists(st.text(ANY_CHARACTER), max_size=3), max_size=4)
 
 
 @settings(max_examples=300, deadline=None)
