@@ -4,5 +4,6 @@ pytest_plugins = [
     "tests.support.ledger",
     "tests.support.postgres",
     "tests.support.storage",
+    "tests.support.system",
     "tests.support.valkey",
 ]

@@ -1,0 +1,170 @@
+"""A vote that was acknowledged is never lost and never counted twice, whatever dies on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+
+import asyncpg
+import grpc
+from solders.keypair import Keypair
+
+from app.demo.doors import SignedIn, reason
+from domain.ids import MarketId, virtual_shard
+from tests.support.eventually import eventually_async
+from tests.support.system import RunningSystem, create_markets, new_market_id
+from zmart.v1 import vote_service_pb2, vote_service_pb2_grpc
+
+MARKETS, WALLETS = 10, 2_000
+IN_FLIGHT = 400
+KILLS_IN_TRANSACTION = 5
+KILLS_ANYWHERE = 3
+CALL_S = 20.0
+ADVISORY_CLASS = 77
+REPEATABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+SHARD_SESSIONS = """
+SELECT v.pid, bool_or(a.state IN ('active', 'idle in transaction') AND a.xact_start IS NOT NULL) AS in_transaction
+FROM virtual_shards v
+JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid = $1 AND l.objid = v.id AND l.granted
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+GROUP BY v.pid
+"""
+
+
+@dataclass
+class Storm:
+    """Every wallet votes on every market once; what was acknowledged is written down as it arrives."""
+
+    votes: vote_service_pb2_grpc.VoteServiceStub
+    acknowledged: dict[tuple[MarketId, str], str] = field(default_factory=dict)
+    repeated: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    async def run(self, markets: list[MarketId], wallets: list[SignedIn]) -> None:
+        """Half likes and half dislikes, so that no tally ever passes and voting stays open."""
+        gate = asyncio.Semaphore(IN_FLIGHT)
+        ballots = [(market, wallet) for wallet in wallets for market in markets]
+        random.Random(2).shuffle(ballots)
+        words = itertools.cycle(("like", "dislike"))
+        async with asyncio.TaskGroup() as tasks:
+            for market, wallet in ballots:
+                await gate.acquire()
+                task = tasks.create_task(self._cast(market, wallet, next(words)))
+                task.add_done_callback(lambda _: gate.release())
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many votes are acknowledged."""
+
+        async def reached() -> bool:
+            return len(self.acknowledged) >= count
+
+        await eventually_async(reached, timeout_s=90)
+
+    async def _cast(self, market: MarketId, wallet: SignedIn, word: str) -> None:
+        request = vote_service_pb2.CastProposalVoteRequest(market_id=market, vote=word, request_id=str(uuid.uuid4()))
+        metadata = (("authorization", f"Bearer {wallet.token}"),)
+        while True:
+            try:
+                answer = await self.votes.CastProposalVote(request, metadata=metadata, timeout=CALL_S)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in REPEATABLE:
+                    self.refusals[reason(error)] += 1
+                    return
+                self.repeated += 1
+            else:
+                self.acknowledged[market, wallet.wallet] = answer.vote_id
+                return
+
+
+def spread_markets() -> list[MarketId]:
+    """Markets of which two shards own the same number: virtual shards are dealt in turn."""
+    even: list[MarketId] = []
+    odd: list[MarketId] = []
+    while min(len(even), len(odd)) < MARKETS // 2:
+        market_id = new_market_id()
+        (odd if virtual_shard(market_id) % 2 else even).append(market_id)
+    return even[: MARKETS // 2] + odd[: MARKETS // 2]
+
+
+async def kill_in_transaction(database: asyncpg.Connection) -> None:
+    """Freeze shards until one is caught with a transaction open, its batch unacknowledged, and kill that one."""
+
+    async def caught() -> bool:
+        for row in await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS):
+            try:
+                os.kill(row["pid"], signal.SIGSTOP)
+            except ProcessLookupError:
+                continue  # replaced since the look
+            now = {each["pid"]: each for each in await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS)}
+            if row["pid"] in now and now[row["pid"]]["in_transaction"]:
+                os.kill(row["pid"], signal.SIGKILL)
+                return True
+            os.kill(row["pid"], signal.SIGCONT)
+        return False
+
+    await eventually_async(caught, timeout_s=30)
+
+
+async def kill_anywhere(database: asyncpg.Connection, chance: random.Random) -> None:
+    """Kill whichever shard, whatever it is doing."""
+
+    async def killed() -> bool:
+        rows = await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS)
+        if not rows:
+            return False
+        os.kill(chance.choice(rows)["pid"], signal.SIGKILL)
+        return True
+
+    await eventually_async(killed)
+
+
+async def test_twenty_thousand_votes_under_kills_are_all_there_and_all_once(own_system: RunningSystem) -> None:
+    markets = spread_markets()
+    async with own_system.doors() as doors:
+        await create_markets(doors, markets)
+    wallets = [own_system.token(Keypair()) for _ in range(WALLETS)]
+    database = await asyncpg.connect(own_system.connection["database_url"])
+    chance = random.Random(5)
+    async with grpc.aio.insecure_channel(own_system.connection["grpc_target"]) as channel:
+        storm = Storm(vote_service_pb2_grpc.VoteServiceStub(channel))
+        running = asyncio.create_task(storm.run(markets, wallets))
+        kills = 0
+        total = MARKETS * WALLETS
+        for turn in range(1, KILLS_IN_TRANSACTION + KILLS_ANYWHERE + 1):
+            share = turn * total // (KILLS_IN_TRANSACTION + KILLS_ANYWHERE + 2)
+            await storm.reach(share)
+            assert not running.done(), "the kills are spread over the votes"
+            if turn <= KILLS_IN_TRANSACTION:
+                await kill_in_transaction(database)
+            else:
+                await kill_anywhere(database, chance)
+            kills += 1
+        await running
+    assert kills == KILLS_IN_TRANSACTION + KILLS_ANYWHERE
+    assert storm.refusals == Counter(), "every vote is new and its market is open"
+    await compare(database, storm, total)
+    await database.close()
+
+
+async def compare(database: asyncpg.Connection, storm: Storm, total: int) -> None:
+    """The client's log against the tables: none lost, none twice, tallies exact, the feed without a gap."""
+    rows = await database.fetch("SELECT id::text, market_id, user_pubkey, vote FROM vote_records")
+    stored = {(row["market_id"], row["user_pubkey"]): row["id"] for row in rows}
+    assert len(rows) == len(stored) == total
+    assert stored == storm.acknowledged
+    counted = Counter((row["market_id"], row["vote"]) for row in rows)
+    for market in await database.fetch("SELECT market_id, likes, dislikes FROM markets"):
+        name = market["market_id"]
+        assert (market["likes"], market["dislikes"]) == (counted[name, True], counted[name, False])
+    gaps = await database.fetch(
+        "SELECT channel FROM feed_outbox GROUP BY channel HAVING count(*) <> max(seq) - min(seq) + 1 OR min(seq) <> 1"
+    )
+    assert gaps == []
