@@ -1,0 +1,417 @@
+"""Sending over a real ledger: whatever breaks, every intent ends, and it is executed at most once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from solana.rpc.commitment import Confirmed
+from solders.keypair import Keypair
+from solders.signature import Signature
+
+from chain.client import ChainReader
+from chain.keys import SigningKey, SigningKeys
+from chain.sender import NO_ADMIN_KEY, Sender, SenderSettings
+from domain.ids import MarketId
+from domain.intents import Action, Intent, IntentStatus, Settlement, StoredTransaction
+from domain.lifecycle import Lifecycle
+from domain.observed import ObservedMarket
+from storage.memory_tables import Attempt, MemoryDatabase
+from storage.transactions import MemoryTransactionStore
+from tests.support.eventually import eventually_async
+from tests.support.ledger import Chain
+from tests.support.rpc_proxy import Fault, RpcProxy, rpc_proxy
+
+INTENT_ID = "00000000-0000-0000-0000-000000000001"
+STEPS_MAX = 400
+
+
+class Crash(Exception):
+    """The process died here."""
+
+
+class CrashingStore(MemoryTransactionStore):
+    """The in-memory rows, with a death before or after one kind of write."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.crash: tuple[str, str] | None = None
+        self.signatures: list[str] = []
+
+    async def _around(self, name: str, write: Any) -> None:
+        if self.crash == ("before", name):
+            self.crash = None
+            write.close()
+            raise Crash
+        await write
+        if self.crash == ("after", name):
+            self.crash = None
+            raise Crash
+
+    async def mark_signed(
+        self, intent_id: str, raw: bytes, signature: str, blockhash: str, last_valid_block_height: int
+    ) -> None:
+        write = super().mark_signed(intent_id, raw, signature, blockhash, last_valid_block_height)
+        await self._around("mark_signed", write)
+        self.signatures.append(signature)
+
+    async def mark_sent(self, intent_id: str) -> None:
+        await self._around("mark_sent", super().mark_sent(intent_id))
+
+    async def mark_confirmed(self, intent_id: str, slot: int, observed: ObservedMarket | None) -> None:
+        await self._around("mark_confirmed", super().mark_confirmed(intent_id, slot, observed))
+
+
+@dataclass
+class Bench:
+    """A sender on rows of its own, before a ledger whose slots go by hand."""
+
+    chain: Chain
+    proxy: RpcProxy
+    market: MarketId
+    database: MemoryDatabase = field(default_factory=MemoryDatabase)
+    now_s: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = CrashingStore(self.database)
+        self.settlements: list[Settlement] = []
+        self.readers: list[ChainReader] = []
+        self.sender = self.restarted()
+
+    def restarted(self, keys: SigningKeys | None = None) -> Sender:
+        """A new process: nothing is remembered but the rows."""
+        reader = ChainReader.connect(self.proxy.url, self.chain.ledger.settings.program_id, sleep=self.sleep)
+        self.readers.append(reader)
+        self.sender = Sender(
+            reader,
+            keys or self.chain.signing_keys,
+            self.store,
+            settings=SenderSettings(idle_s=3600.0),
+            clock=lambda: self.now_s,
+            sleep=self.sleep,
+        )
+        return self.sender
+
+    async def sleep(self, seconds: float) -> None:
+        """Time passes only when somebody sleeps; a slot goes by with every 0.4 s."""
+        self.slept.append(seconds)
+        if seconds >= 3600:
+            await asyncio.Event().wait()
+        self.now_s += seconds
+        self.chain.ledger.tick()
+        await asyncio.sleep(0)
+
+    def plan(self, action: Action = Action.AGGREGATE_PROPOSAL, yes: int = 7, no: int = 3) -> Intent:
+        """Store a new intent."""
+        tally = (yes, no) if action is Action.AGGREGATE_PROPOSAL else (0, 0)
+        number = len(self.database.tables.attempts) + 1
+        intent = Intent(f"{INTENT_ID[:-1]}{number}", self.market, action, number, *tally)
+        self.database.tables.attempts[intent.intent_id] = Attempt(intent)
+        return intent
+
+    def row(self, intent: Intent) -> Attempt:
+        return self.database.tables.attempts[intent.intent_id]
+
+    async def step(self) -> Settlement | None:
+        """One step with the one open row, if there is one."""
+        rows = await self.store.open_transactions(10)
+        return await self.sender.advance(rows[0]) if rows else None
+
+    async def until_settled(self, pause_s: float = 0.4) -> Settlement:
+        """Step, letting time pass, until the open row has ended."""
+        for _ in range(STEPS_MAX):
+            settlement = await self.step()
+            if settlement is not None:
+                return settlement
+            if pause_s:
+                await self.sleep(pause_s)
+        raise AssertionError("never settled")
+
+    async def until_sent(self, intent: Intent) -> None:
+        while self.row(intent).status is not IntentStatus.SENT:
+            await self.step()
+
+    async def executions(self) -> list[str]:
+        """Signatures of transactions of ours that changed the market, creation aside."""
+        address = self.chain.program.market_address(self.market)[0]
+        self.chain.ledger.tick()
+        found = (await self.chain.client.get_signatures_for_address(address, commitment=Confirmed)).value
+        return [str(item.signature) for item in found if item.err is None][:-1]
+
+    async def likes(self) -> int:
+        return self.chain.program.market(self.market, await self.chain.data(self.market), 0).proposal_likes
+
+    async def close(self) -> None:
+        for reader in self.readers:
+            await reader.close()
+
+
+@pytest.fixture
+async def bench(chain: Chain) -> AsyncIterator[Bench]:
+    async with rpc_proxy(chain.ledger.rpc_url) as proxy:
+        opened = Bench(chain, proxy, await chain.create_market())
+        yield opened
+        await opened.close()
+
+
+async def test_an_intent_goes_from_planned_to_confirmed_one_step_at_a_time(bench: Bench) -> None:
+    intent, seen = bench.plan(), []
+    while True:
+        seen.append(bench.row(intent).status)
+        settlement = await bench.step()
+        if settlement is not None:
+            break
+        if bench.row(intent).status is IntentStatus.SENT:
+            bench.chain.ledger.tick()
+    assert list(dict.fromkeys(seen)) == [IntentStatus.PLANNED, IntentStatus.SIGNED, IntentStatus.SENT]
+    row = bench.row(intent)
+    assert (settlement.status, settlement.slot, settlement.signature) == (
+        IntentStatus.CONFIRMED,
+        row.slot,
+        row.signature,
+    )
+    assert settlement.observed is not None
+    assert settlement.observed.slot >= (settlement.slot or 0)
+    assert (settlement.observed.proposal_likes, settlement.observed.state) == (7, Lifecycle.PROPOSED)
+    assert await bench.executions() == [row.signature]
+
+
+async def test_nothing_is_sent_before_the_bytes_are_stored(bench: Bench) -> None:
+    intent = bench.plan()
+    bench.store.crash = ("before", "mark_signed")
+    with pytest.raises(Crash):
+        await bench.step()
+    assert (bench.row(intent).status, bench.proxy.sent) == (IntentStatus.PLANNED, [])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("write", ["mark_signed", "mark_sent", "mark_confirmed"])
+async def test_a_crash_at_any_write_ends_in_one_execution(bench: Bench, when: str, write: str) -> None:
+    intent = bench.plan()
+    bench.store.crash = (when, write)
+    with pytest.raises(Crash):
+        await bench.until_settled()
+    bench.restarted()
+    if (when, write) != ("after", "mark_confirmed"):
+        settlement = await bench.until_settled()
+        assert settlement.status is IntentStatus.CONFIRMED
+    row = bench.row(intent)
+    assert (row.status, row.observed is not None) == (IntentStatus.CONFIRMED, True)
+    assert await bench.executions() == [row.signature]
+    assert len(set(bench.store.signatures)) <= 1
+
+
+async def test_a_lost_answer_after_landing_is_not_a_second_execution(bench: Bench) -> None:
+    intent = bench.plan()
+    await bench.step()
+    bench.proxy.fail(Fault.LOSE_ANSWER, "sendTransaction", times=1)
+    with pytest.raises(Exception, match="SendRawTransaction"):
+        await bench.step()
+    assert bench.row(intent).status is IntentStatus.SIGNED
+    bench.now_s += 60
+    settlement = await bench.until_settled()
+    assert settlement.status is IntentStatus.CONFIRMED
+    assert await bench.executions() == [settlement.signature]
+    assert len(set(bench.proxy.sent)) == 1
+
+
+async def test_swallowed_bytes_are_sent_again_every_two_seconds_and_land_once(bench: Bench) -> None:
+    bench.plan()
+    bench.proxy.fail(Fault.SWALLOW_SEND, "sendTransaction", times=3)
+    settlement = await bench.until_settled()
+    assert settlement.status is IntentStatus.CONFIRMED
+    assert (len(bench.proxy.sent), len(set(bench.proxy.sent))) == (4, 1)
+    assert bench.now_s >= 6.0
+    assert await bench.executions() == [settlement.signature]
+
+
+async def test_expiry_is_believed_only_at_finalized_height(bench: Bench) -> None:
+    intent = bench.plan()
+    bench.proxy.fail(Fault.SWALLOW_SEND, "sendTransaction")
+    await bench.until_sent(intent)
+    last_valid = bench.row(intent).last_valid_block_height
+    assert last_valid is not None
+    tip = bench.chain.ledger.node.bank.tip.height
+    bench.chain.ledger.tick(last_valid + 32 - tip)
+    assert bench.chain.ledger.node.bank.block("finalized").height == last_valid
+    assert await bench.step() is None
+    bench.chain.ledger.tick()
+    settlement = await bench.step()
+    assert settlement is not None
+    assert (settlement.status, settlement.slot, settlement.error_name) == (IntentStatus.EXPIRED, None, None)
+    assert settlement.observed is not None and settlement.observed.proposal_likes == 0
+    assert await bench.executions() == []
+
+
+async def test_an_expired_attempt_and_the_next_one_are_different_transactions(bench: Bench) -> None:
+    bench.plan()
+    bench.proxy.fail(Fault.SWALLOW_SEND, "sendTransaction")
+    first = await bench.until_settled()
+    bench.proxy.heal()
+    bench.plan()
+    second = await bench.until_settled()
+    assert (first.status, second.status) == (IntentStatus.EXPIRED, IntentStatus.CONFIRMED)
+    assert first.signature != second.signature
+    assert await bench.executions() == [second.signature]
+
+
+async def test_a_refusal_of_the_first_send_fails_the_intent_by_name_and_costs_nothing(bench: Bench) -> None:
+    admin = bench.chain.keys.admin.pair
+    before = await bench.chain.lamports(admin)
+    bench.plan(Action.APPROVE)
+    settlement = await bench.until_settled()
+    assert (settlement.status, settlement.error_name) == (IntentStatus.FAILED, "NoVotesRecorded")
+    assert settlement.observed is not None and settlement.observed.state is Lifecycle.PROPOSED
+    assert (await bench.chain.lamports(admin), len(bench.proxy.sent)) == (before, 1)
+
+
+async def test_a_refusal_after_a_crash_waits_for_the_chain_to_say_how_it_ended(bench: Bench) -> None:
+    chain = bench.chain
+    bench.plan()
+    await bench.until_settled()
+    approve = bench.plan(Action.APPROVE)
+    await bench.step()
+    bench.restarted()
+    await chain.land(chain.program.approve_proposal(chain.keys.admin.wallet, bench.market), chain.keys.admin.pair)
+    assert await bench.step() is None
+    assert bench.row(approve).status is IntentStatus.SIGNED
+    settlement = await bench.until_settled()
+    assert settlement.status is IntentStatus.EXPIRED
+    assert settlement.observed is not None and settlement.observed.state is Lifecycle.APPROVED
+
+
+async def test_a_transaction_that_lands_and_fails_is_named_by_its_logs(bench: Bench) -> None:
+    chain, admin = bench.chain, bench.chain.keys.admin
+    bench.plan()
+    await bench.until_settled()
+    intent = bench.plan(Action.APPROVE)
+    await bench.step()
+    # in the current slot, which preflight at confirmed does not see yet
+    await chain.send(await chain.signed([chain.program.cancel_market(admin.wallet, bench.market)], admin.pair))
+    await bench.step()
+    assert bench.row(intent).status is IntentStatus.SENT
+    settlement = await bench.until_settled()
+    assert (settlement.status, settlement.error_name) == (IntentStatus.FAILED, "InvalidStateTransition")
+    assert settlement.slot is not None
+    assert settlement.observed is not None and settlement.observed.state is Lifecycle.CANCELLED
+
+
+async def test_a_lagging_node_that_does_not_know_the_block_hash_is_asked_again(bench: Bench) -> None:
+    intent = bench.plan()
+    await bench.step()
+    row = bench.row(intent)
+    stored = StoredTransaction(intent, row.status, row.raw, row.signature, row.last_valid_block_height)
+    bank = bench.chain.ledger.node.bank
+    height = bank._heights.pop(bank.block("confirmed").blockhash)
+    assert await bench.sender.advance(stored) is None
+    assert bench.row(intent).status is IntentStatus.SIGNED
+    bank._heights[bank.block("confirmed").blockhash] = height
+    assert (await bench.until_settled()).status is IntentStatus.CONFIRMED
+
+
+async def test_without_the_admin_key_an_approval_fails_by_name(bench: Bench) -> None:
+    bench.restarted(replace(bench.chain.signing_keys, admin=None))
+    bench.plan(Action.APPROVE)
+    settlement = await bench.until_settled()
+    assert (settlement.status, settlement.error_name, settlement.signature) == (IntentStatus.FAILED, NO_ADMIN_KEY, None)
+    assert bench.proxy.sent == []
+
+
+@pytest.mark.parametrize(("lamports", "name"), [(0, "AccountNotFound"), (893_000, "InsufficientFundsForRent")])
+async def test_a_signer_who_cannot_pay_fails_the_intent_by_name(bench: Bench, lamports: int, name: str) -> None:
+    chain = bench.chain
+    poor = await chain.funded(lamports) if lamports else Keypair()
+    bench.restarted(replace(chain.signing_keys, admin=SigningKey(poor)))
+    bench.plan(Action.APPROVE)
+    assert (await bench.until_settled()).error_name == name
+
+
+async def test_identical_bytes_are_not_taken_for_a_new_attempt(bench: Bench) -> None:
+    first = bench.plan(Action.APPROVE)
+    refused = await bench.until_settled(pause_s=0.0)
+    second = bench.plan(Action.APPROVE)
+    await bench.step()
+    assert (refused.status, bench.row(second).status) == (IntentStatus.FAILED, IntentStatus.PLANNED)
+    await bench.until_settled()
+    assert bench.row(first).signature != bench.row(second).signature
+
+
+@contextlib.asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[asyncio.Event]:
+    """`Sender.run` in the background."""
+    wake = asyncio.Event()
+    task = asyncio.create_task(bench.sender.run(wake, bench.settlements.append))
+    try:
+        yield wake
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def settled(bench: Bench, count: int) -> Callable[[], Any]:
+    async def enough() -> bool:
+        return len(bench.settlements) >= count
+
+    return enough
+
+
+async def test_a_wake_up_is_enough_to_send_what_was_planned(bench: Bench) -> None:
+    async with running(bench) as wake:
+        await eventually_async(_async(lambda: 3600.0 in bench.slept))
+        bench.plan()
+        wake.set()
+        await eventually_async(settled(bench, 1))
+    assert bench.settlements[0].status is IntentStatus.CONFIRMED
+
+
+async def test_many_intents_are_followed_with_one_request_and_all_end(bench: Bench) -> None:
+    markets = [bench.market, *[await bench.chain.create_market(number) for number in range(2, 31)]]
+    for number, market in enumerate(markets):
+        bench.database.tables.attempts[str(number)] = Attempt(
+            Intent(str(number), market, Action.AGGREGATE_PROPOSAL, 1, number, 1)
+        )
+    async with running(bench):
+        await eventually_async(settled(bench, 30), timeout_s=20.0)
+    assert {settlement.status for settlement in bench.settlements} == {IntentStatus.CONFIRMED}
+    likes = {s.observed.market_id: s.observed.proposal_likes for s in bench.settlements if s.observed}
+    assert likes == {market: number for number, market in enumerate(markets)}
+    assert len(bench.proxy.sent) == 30
+    assert bench.proxy.seen.count("getSignatureStatuses") < 15
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.RATE_LIMIT, Fault.GARBAGE, Fault.LOSE_ANSWER])
+async def test_an_outage_is_waited_for_and_nothing_is_lost_or_doubled(bench: Bench, fault: Fault) -> None:
+    intent = bench.plan()
+    bench.proxy.fail(fault, times=24)
+    async with running(bench):
+        await eventually_async(settled(bench, 1))
+    assert bench.row(intent).status is IntentStatus.CONFIRMED
+    assert await bench.executions() == [bench.row(intent).signature]
+    assert await bench.likes() == 7
+    assert max(wait for wait in bench.slept if wait < 3600) == 10.0
+
+
+async def test_a_node_that_asks_for_patience_gets_it(bench: Bench) -> None:
+    bench.plan()
+    bench.proxy.fail(Fault.RATE_LIMIT, times=1)
+    assert (await bench.until_settled()).status is IntentStatus.CONFIRMED
+    assert 7.0 in bench.slept
+
+
+async def test_a_failing_store_ends_the_run(bench: Bench) -> None:
+    bench.plan()
+    bench.store.crash = ("before", "mark_sent")
+    with pytest.raises(Crash):
+        await bench.sender.run(asyncio.Event(), bench.settlements.append)
+    assert len(bench.proxy.sent) == 1
+    assert Signature.from_string(bench.store.signatures[0])
+
+
+def _async(predicate: Callable[[], bool]) -> Callable[[], Any]:
+    async def look() -> bool:
+        return predicate()
+
+    return look
