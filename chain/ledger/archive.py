@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from chain.ledger.bank import BLOCKHASH_BLOCKS, FINALIZED_SLOTS, Block, Snapshot
 EMPTY_BLOCKS_KEPT = 10_000
 """Older blocks without transactions are deleted: about 67 minutes of 400 ms slots."""
 PRUNE_EVERY_SLOTS = 1_000
+LOCK_WAIT_S = 1.0
+"""How long a dying predecessor may still hold the file."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -41,6 +44,14 @@ CREATE TABLE IF NOT EXISTS mentions (
 """
 
 
+class ArchiveInUse(Exception):
+    """Another process has the file open."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is in use")
+        self.path = path
+
+
 @dataclass(frozen=True, slots=True)
 class Landed:
     """One transaction of the history; `meta` has the shape `getTransaction` gives it."""
@@ -58,11 +69,17 @@ class Archive:
     """Everything the ledger must still know after a restart. Not safe for several processes: it locks the file."""
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise ArchiveInUse(path) from error
+            raise
 
     def close(self) -> None:
         """Close the file; everything answered for is in it."""
@@ -85,30 +102,28 @@ class Archive:
 
     def append(self, landed: Landed, changes: Mapping[bytes, Account], mentioned: Sequence[bytes]) -> None:
         """Commit one transaction with its effects on accounts: all of it or, after a crash, nothing."""
-        self._db.execute("BEGIN")
-        self._db.execute(
-            "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                landed.slot,
-                landed.position,
-                landed.signature,
-                landed.unix_s,
-                landed.version,
-                landed.raw,
-                json.dumps(landed.meta, separators=(",", ":")),
-            ),
-        )
-        self._db.executemany(
-            "INSERT INTO mentions VALUES (?, ?, ?)", [(key, landed.slot, landed.position) for key in mentioned]
-        )
-        self._write_accounts(changes)
-        self._db.execute("COMMIT")
+        place = (landed.slot, landed.position)
+        meta = json.dumps(landed.meta, separators=(",", ":"))
+        row = (*place, landed.signature, landed.unix_s, landed.version, landed.raw, meta)
+        with self._transaction():
+            self._db.execute("INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._db.executemany("INSERT INTO mentions VALUES (?, ?, ?)", [(key, *place) for key in mentioned])
+            self._write_accounts(changes)
 
     def seed(self, changes: Mapping[bytes, Account]) -> None:
         """Commit accounts that exist without a transaction."""
-        self._db.execute("BEGIN")
-        self._write_accounts(changes)
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._write_accounts(changes)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
 
     def open_block(self, block: Block, is_durable: bool) -> None:
         """Commit a new block's start; with `is_durable` everything before it is on disk when this returns."""

@@ -1,6 +1,6 @@
 """The chain itself: slots, block hashes, account versions, what landed; no socket, no clock, no task.
 
-Time passes only when somebody calls `tick`. One call to `execute` puts a transaction into the current slot; the next
+Time passes only when somebody calls `tick`. `prepare` and `take_in` put a transaction into the current slot; the next
 slot confirms it, and 32 slots later it is final (decisions B10).
 """
 
@@ -119,17 +119,20 @@ class Bank:
             return Outcome(refusal, is_charged=False)
         return execution.run(transaction, self._view(block))
 
-    def execute(self, transaction: LedgerTransaction) -> Receipt | TransactionFailure:
-        """Land `transaction` in the current slot, or say why it never enters a block; signatures are checked before."""
+    def prepare(self, transaction: LedgerTransaction) -> Receipt | TransactionFailure:
+        """What `transaction` does in the current slot, or why it never enters a block; nothing is changed yet."""
         outcome = self.simulate(transaction, self._tip)
         if not outcome.is_charged:
             return outcome.failure or failed("AccountNotFound")
-        self._accounts.put(self._tip.slot, outcome.changes)
-        self._land(transaction.signature, self._tip.slot)
-        receipt = Receipt(transaction, outcome, self._tip.slot, self._index, self._tip.unix_s)
+        return Receipt(transaction, outcome, self._tip.slot, self._index, self._tip.unix_s)
+
+    def take_in(self, receipt: Receipt) -> None:
+        """Make a prepared transaction's effects current; no other one may have come between."""
+        assert (receipt.slot, receipt.index) == (self._tip.slot, self._index)
+        self._accounts.put(receipt.slot, receipt.outcome.changes)
+        self._land(receipt.transaction.signature, receipt.slot)
         self._index += 1
         self.transaction_count += 1
-        return receipt
 
     def tick(self, unix_s: int) -> Block:
         """Close the current slot and open the next one at chain time `unix_s`, which never runs backwards."""

@@ -19,7 +19,7 @@ from solders.transaction import VersionedTransaction
 from chain.keys import ensure_key, ensure_local_keys, local_key_path
 from chain.ledger import builtins, encoding
 from chain.ledger.accounts import COMPUTE_BUDGET, MEMO, SYSTEM_PROGRAM, Account, rent_exempt_lamports
-from chain.ledger.archive import Archive, Landed
+from chain.ledger.archive import Archive, ArchiveInUse, Landed
 from chain.ledger.bank import FINALIZED_SLOTS, Bank, Block, Receipt, Snapshot
 from chain.ledger.failures import TransactionFailure, failed
 from chain.ledger.transactions import LedgerTransaction, read_transaction
@@ -63,13 +63,18 @@ class Node:
         self._airdrops = 0
         self._has_unsynced = False
 
-    def submit(self, transaction: LedgerTransaction) -> Receipt | TransactionFailure:
-        """Land a transaction in the current slot and commit it, or say why it never lands."""
-        if not transaction.signatures_hold():
+    def submit(self, transaction: LedgerTransaction, is_verified: bool = False) -> Receipt | TransactionFailure:
+        """Land a transaction in the current slot, or say why it never lands.
+
+        It is committed to the archive before it becomes current: memory never leads the file. `is_verified` says that
+        its signatures were checked a moment ago.
+        """
+        if not is_verified and not transaction.signatures_hold():
             return failed("SignatureFailure")
-        receipt = self.bank.execute(transaction)
+        receipt = self.bank.prepare(transaction)
         if isinstance(receipt, Receipt):
             self._archive_receipt(receipt)
+            self.bank.take_in(receipt)
         return receipt
 
     def tick(self, wall_unix_s: int) -> Block:
@@ -81,8 +86,9 @@ class Node:
 
     def advance_clock(self, seconds: int) -> Block:
         """Move the Clock sysvar forwards for good; neither slots nor block height move (decisions P6)."""
-        self._clock_offset_s += seconds
-        self.archive.keep_note("clock_offset_s", str(self._clock_offset_s).encode())
+        offset_s = self._clock_offset_s + seconds
+        self.archive.keep_note("clock_offset_s", str(offset_s).encode())
+        self._clock_offset_s = offset_s
         block = self.bank.set_time(self.bank.tip.unix_s + seconds)
         self.archive.open_block(block, is_durable=False)
         return block
@@ -131,12 +137,19 @@ def open_node(place: Place, wall_unix_s: int, entropy: bytes) -> Node:
     """
     folder = place.data_dir / "ledger"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    archive = Archive(folder / "ledger.sqlite3")
+    archive = _open_archive(folder)
     snapshot = archive.snapshot()
     node = _begin(place, archive, wall_unix_s, entropy) if snapshot is None else _resume(place, archive, snapshot)
     for _ in range(FINALIZED_SLOTS + 1):
         node.tick(wall_unix_s)
     return node
+
+
+def _open_archive(folder: Path) -> Archive:
+    try:
+        return Archive(folder / "ledger.sqlite3")
+    except ArchiveInUse as error:
+        raise LedgerRefused(f"another ledger runs on {folder}: stop it, or use another data dir") from error
 
 
 def _resume(place: Place, archive: Archive, snapshot: Snapshot) -> Node:

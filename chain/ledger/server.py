@@ -24,6 +24,8 @@ from chain.ledger.settings import LedgerSettings
 
 REQUEST_BYTES_MAX = 50 * 1024
 """A real node's limit for one HTTP body."""
+CATCH_UP_SLOTS_MAX = 150
+"""Slots made up for after a stall; a machine that slept for hours goes on from there."""
 SHUTDOWN_S = 2.0
 """How long requests in flight may take once the ledger stops."""
 
@@ -37,6 +39,8 @@ class Ledger:
     """A running ledger: its address, its node, and slots by hand."""
 
     def __init__(self, node: Node, settings: LedgerSettings, rpc_port: int, wall_clock: WallClock) -> None:
+        self.ticking: asyncio.Task[None] | None = None
+        """The slot clock; it ends only by failing."""
         self.node = node
         self.settings = settings
         self.rpc_port = rpc_port
@@ -69,18 +73,17 @@ async def running_ledger(
     place = Place(chosen.data_dir, Pubkey.from_string(chosen.program_id))
     node = open_node(place, int(wall_clock()), os.urandom(32))
     runner = web.AppRunner(_application(node), shutdown_timeout=SHUTDOWN_S, access_log=None)
-    ticking: asyncio.Task[None] | None = None
+    ledger = Ledger(node, chosen, 0, wall_clock)
     try:
         await runner.setup()
-        site = web.TCPSite(runner, chosen.host, chosen.rpc_port)
-        await site.start()
-        ledger = Ledger(node, chosen, _port_of(runner), wall_clock)
-        ticking = asyncio.create_task(_tick_slots(ledger)) if chosen.slot_ms else None
+        await web.TCPSite(runner, chosen.host, chosen.rpc_port).start()
+        ledger.rpc_port = _port_of(runner)
+        ledger.ticking = asyncio.create_task(_tick_slots(ledger)) if chosen.slot_ms else None
         yield ledger
     finally:
-        if ticking is not None:
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+        if ledger.ticking is not None:
+            ledger.ticking.cancel()
+            await asyncio.gather(ledger.ticking, return_exceptions=True)
         await runner.cleanup()
         node.close()
 
@@ -93,11 +96,20 @@ async def serve(settings: LedgerSettings) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with running_ledger(settings.data_dir, settings=settings) as ledger:
         _log.info("ledger.ready", rpc_url=ledger.rpc_url, program_id=settings.program_id)
-        await stopped.wait()
+        await _until(stopped, ledger.ticking)
+
+
+async def _until(stopped: asyncio.Event, ticking: asyncio.Task[None] | None) -> None:
+    """Wait for the signal, or raise what ended the slot clock."""
+    waiting = asyncio.ensure_future(stopped.wait())
+    done, _ = await asyncio.wait({waiting, *([ticking] if ticking else [])}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if ticking in done:
+        await ticking
 
 
 async def _tick_slots(ledger: Ledger) -> None:
-    """One slot every `slot_ms`; slots missed by a stall are made up for at once, as time passes on a chain."""
+    """One slot every `slot_ms`; slots missed by a stall are made up for at once, up to a bound."""
     loop = asyncio.get_running_loop()
     period_s = ledger.settings.slot_ms / 1_000
     due = loop.time() + period_s
@@ -108,7 +120,7 @@ async def _tick_slots(ledger: Ledger) -> None:
         except Exception:
             _log.exception("ledger.slot_failed")
             raise
-        due += period_s
+        due = max(due + period_s, loop.time() - CATCH_UP_SLOTS_MAX * period_s)
 
 
 def _application(node: Node) -> web.Application:

@@ -1,5 +1,6 @@
 """Slots, commitments, expiry and atomicity of the ledger, without any server."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,3 +244,23 @@ def test_a_first_start_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
     again = open_node(Place(tmp_path, PROGRAM), NOW, bytes([7]) * 32)
     assert (again.genesis_hash, again.bank.transaction_count) == (bytes([7]) * 32, 1)
     again.close()
+
+
+def test_what_the_file_does_not_take_does_not_happen(node: Node) -> None:
+    before, count = lamports(node, ALICE), node.bank.transaction_count
+    node.archive._db.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON mentions BEGIN SELECT raise(ABORT, 'disk full'); END"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="disk full"):
+        submit(node, pay(SOL))
+    assert (lamports(node, ALICE), node.bank.transaction_count) == (before, count)
+    node.archive._db.execute("DROP TRIGGER full")
+    assert isinstance(submit(node, pay(SOL)), Receipt)
+    assert lamports(node, BOB) == SOL
+
+
+def test_a_second_ledger_on_the_same_data_dir_is_refused(tmp_path: Path) -> None:
+    first = open_node(Place(tmp_path, PROGRAM), NOW, bytes(range(32)))
+    with pytest.raises(LedgerRefused, match="another ledger runs"):
+        open_node(Place(tmp_path, PROGRAM), NOW, bytes(32))
+    first.close()

@@ -29,7 +29,7 @@ _METHODS: dict[str, Callable[[Node, Params], Any]] = {
 def answer(node: Node, body: bytes) -> bytes:
     """Answer one HTTP body; empty bytes when nothing in it wanted an answer. Never raises for what a client sends."""
     try:
-        request = json.loads(body)
+        request = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return _encode(_error(None, RpcError(PARSE_ERROR, "Parse error")))
     if not isinstance(request, list):
@@ -77,6 +77,10 @@ def _call(node: Node, request: dict[str, Any]) -> Any:
     except Exception as error:  # a bug here answers -32603 and stays visible; the chain goes on
         _log.exception("ledger.method_failed", method=request["method"])
         raise RpcError(INTERNAL_ERROR, "Internal error") from error
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _error(identity: Any, error: RpcError) -> dict[str, Any]:

@@ -33,9 +33,10 @@ def send_transaction(node: Node, params: Params) -> str:
     """
     config = params.config(1)
     transaction = _read(params.text(0), config.text("encoding", "base58"))
-    if not config.flag("skipPreflight"):
+    is_checked = not config.flag("skipPreflight")
+    if is_checked:
         _preflight(node, transaction, config)
-    node.submit(transaction)
+    node.submit(transaction, is_verified=is_checked)
     return base58_encode(transaction.signature)
 
 
