@@ -43,7 +43,7 @@ GROUP BY v.pid
 class Storm:
     """Every wallet votes on every market once; what was acknowledged is written down as it arrives."""
 
-    votes: vote_service_pb2_grpc.VoteServiceStub
+    votes: vote_service_pb2_grpc.VoteServiceAsyncStub
     acknowledged: dict[tuple[MarketId, str], str] = field(default_factory=dict)
     repeated: int = 0
     refusals: Counter[str] = field(default_factory=Counter)

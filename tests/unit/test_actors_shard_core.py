@@ -16,6 +16,7 @@ from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket
 from domain.ids import VIRTUAL_SHARDS, virtual_shard
 from domain.intents import Action
 from domain.lifecycle import Lifecycle
+from domain.market import decide
 from domain.observed import ChainClock
 from domain.outcomes import Done, VoteTaken
 from domain.refusals import AlreadyVoted, MarketNotFound, NotTheCreator, RequestIdReused, VotingClosing
@@ -227,7 +228,6 @@ async def test_an_older_reading_of_the_clock_is_not_believed(bench: Bench) -> No
 async def test_a_bug_in_one_market_leaves_the_others_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.adopt()
     await bench.adopt(market_id=market_id(2))
-    decide = market_actor.decide
 
     def decide_with_a_bug(market: Any, command: Any, *rest: Any) -> Any:
         if command.market_id == market_id(2):
