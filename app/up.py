@@ -25,13 +25,14 @@ from rich.table import Table
 
 from app import clock
 from app.config import Settings
-from app.embedded import EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
+from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
 from app.embedded.loopback import kept_secret
 from app.identities import service_keys, tokens
 from app.roles_actors import STATUS_FILE
 from app.runner import TICK_S, NotReady, Role, RoleEnded, Runner, StartFailed
 from identity import OPERATOR_TTL_S, Tier
-from storage.migrate import migrate
+from storage.migrate import MigrationsDiffer, migrate
+from storage.outages import StorageUnavailable
 
 CONNECTION_FILE = "connection.json"
 PROBE_S = 1.0
@@ -51,7 +52,7 @@ def run(settings: Settings) -> int:
         system.start()
         announce(system.connection)
         system.watch(stop)
-    except (StartFailed, RoleEnded) as failure:
+    except (StartFailed, RoleEnded, MigrationsDiffer, StorageUnavailable, DataDirectoryUnusable) as failure:
         click.echo(str(failure), err=True)
         return 1
     finally:

@@ -117,7 +117,8 @@ def _connection_of(process: subprocess.Popen[bytes], path: Path, log_path: Path)
             break
         if path.exists():
             connection: dict[str, Any] = json.loads(path.read_text())
-            return connection
+            if connection["pids"]["up"] == [process.pid]:  # else it is what a killed one left behind
+                return connection
         time.sleep(LOOK_S)
     raise SystemNotReady(log_path.read_text(errors="replace")[-2000:])
 
