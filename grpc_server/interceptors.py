@@ -1,35 +1,22 @@
-"""What every call goes through, outermost first: request id, in flight, errors, deadline, identity, size.
+"""What every call of the contract goes through, outermost first: request id, in flight, errors, deadline, identity.
 
-Errors stand near the outside so that whatever the others find wrong is answered with the same care. Each interceptor
-touches only methods of the contract; health and reflection pass by.
+Errors stand near the outside so that whatever the others find wrong is answered with the same care. An interceptor
+gives each method its step once, at start (`pipeline.py` nests them): grpc's own interceptors wrap anew for each call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias, cast
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Protocol
 
-import grpc
 import structlog
-from google.protobuf.message import DecodeError
-from grpc import HandlerCallDetails, RpcMethodHandler
-from grpc.aio import AbortError, ServerInterceptor, ServicerContext
+from grpc.aio import AbortError, ServicerContext
 
 from grpc_server.calls import CALLER, REQUEST_ID
-from grpc_server.methods import POLICIES, Policy
-from grpc_server.problems import (
-    Busy,
-    Incident,
-    MessageTooLarge,
-    MethodUnknown,
-    Problem,
-    Rejected,
-    RequestMalformed,
-    TierTooLow,
-    TooSlow,
-)
+from grpc_server.methods import Policy
+from grpc_server.problems import Busy, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
 from grpc_server.status import DETAILS_KEY, OUTAGES, status_of
 from identity import ANONYMOUS, Caller, Denial, Doorkeeper
 
@@ -38,71 +25,85 @@ REQUEST_ID_LENGTH_MAX = 64
 IN_FLIGHT_MAX = 16_384
 """Calls at once, about 150 MB of them; each shard's own queue is bounded by its link."""
 
+DESERTED_S = 0.1
+"""Longer than a call waits unseen in grpc while this process is busy with others."""
+
 Context = ServicerContext[Any, Any]
-Handler: TypeAlias = "RpcMethodHandler[Any, Any]"  # generic for the type checker only
-Continuation: TypeAlias = "Callable[[HandlerCallDetails], Awaitable[Handler | None]]"
 Step = Callable[[Context], AbstractAsyncContextManager[None]]
 
 log = structlog.get_logger("grpc")
 
 
-class RequestIds(ServerInterceptor):
+class Interceptor(Protocol):
+    """Something that every call is done inside of."""
+
+    def step(self, method: str, policy: Policy) -> Step | None:
+        """What calls of one method are done inside of, None for nothing."""
+        ...
+
+
+class RequestIds:
     """Gives the call a name: the proxy's `x-request-id` or a fresh one. It is in the log and in the trailers."""
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap the handler."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        given = _values(handler_call_details, REQUEST_ID_KEY)
+    def step(self, method: str, policy: Policy) -> Step:  # noqa: ARG002 - the same for every method
+        """Name the call."""
+        return self.named
 
-        @asynccontextmanager
-        async def named(context: Context) -> AsyncIterator[None]:
-            request_id = given[0] if given and _is_name(given[0]) else self._new_id()
-            REQUEST_ID.set(request_id)
-            context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-            with structlog.contextvars.bound_contextvars(request_id=request_id):
-                yield
-
-        return _around(handler, named)
+    @asynccontextmanager
+    async def named(self, context: Context) -> AsyncIterator[None]:
+        """Name the call."""
+        given = _values(context, REQUEST_ID_KEY)
+        request_id = given[0] if given and _is_name(given[0]) else self._new_id()
+        REQUEST_ID.set(request_id)
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # the call has a context of its own
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        yield
 
 
-class InFlight(ServerInterceptor):
-    """Counts the calls under way, refuses more than a bound, and says when there are none."""
+class InFlight:
+    """Counts the calls under way, refuses more than a bound, and any once it is closed."""
 
     def __init__(self, in_flight_max: int = IN_FLIGHT_MAX) -> None:
         self._in_flight_max = in_flight_max
         self._idle = asyncio.Event()
         self._idle.set()
+        self._closed = False
+        self._turned_away = 0
         self.count = 0
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap the handler."""
-        handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method not in POLICIES:
-            return handler
-        return _around(handler, self._counted)
+    def step(self, method: str, policy: Policy) -> Step:  # noqa: ARG002 - the same for every method
+        """Count the call."""
+        return self._counted
+
+    def close(self) -> None:
+        """Refuse every call from now on."""
+        self._closed = True
 
     async def drained(self, timeout_s: float) -> int:
         """Wait until no call is under way and return how many still are, 0 unless the time is up."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
-        except TimeoutError:
-            pass
         return self.count
+
+    async def deserted(self, timeout_s: float) -> None:
+        """Wait until for DESERTED_S nobody was turned away, or until the time is up."""
+        for _ in range(int(timeout_s / DESERTED_S)):
+            before = self._turned_away
+            await asyncio.sleep(DESERTED_S)
+            if self._turned_away == before:
+                return
 
     @asynccontextmanager
     async def _counted(self, context: Context) -> AsyncIterator[None]:
+        if self._closed:
+            self._turned_away += 1
+            await end(context, Stopping())
         if self.count >= self._in_flight_max:
-            await _end(context, Busy(self._in_flight_max))
+            await end(context, Busy(self._in_flight_max))
         self.count += 1
         self._idle.clear()
         try:
@@ -113,22 +114,14 @@ class InFlight(ServerInterceptor):
                 self._idle.set()
 
 
-class Errors(ServerInterceptor):
+class Errors:
     """Turns problems and outages into rich statuses; anything else is a bug: INTERNAL, and the traceback in the log."""
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap the handler, and stand in for one that does not exist."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None:
-            return grpc.unary_unary_rpc_method_handler(_unknown(method))
-        if method not in POLICIES:
-            return handler
+    def step(self, method: str, policy: Policy) -> Step:  # noqa: ARG002 - the same for every policy
+        """Map what the call raises."""
 
         @asynccontextmanager
         async def mapped(context: Context) -> AsyncIterator[None]:
@@ -137,34 +130,33 @@ class Errors(ServerInterceptor):
             except AbortError:
                 raise
             except Rejected as rejected:
-                await _end(context, rejected.problem)
+                await end(context, rejected.problem)
             except OUTAGES as outage:
                 log.warning("outage", method=method, kind=type(outage).__name__, why=str(outage))
-                await _end(context, outage)
+                await end(context, outage)
             except Exception:
                 incident = self._new_id()
                 log.exception("unhandled", method=method, incident=incident)
-                await _end(context, Incident(incident))
+                await end(context, Incident(incident))
 
-        return _around(handler, mapped)
+        return mapped
 
 
-class Deadlines(ServerInterceptor):
+class Deadlines:
     """Gives a call that has no deadline its method's; grpc itself watches the caller's own."""
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap the handler."""
-        handler = await continuation(handler_call_details)
-        policy = POLICIES.get(handler_call_details.method)
-        if handler is None or policy is None or policy.deadline_s is None:
-            return handler
+    def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
+        """Limit the call."""
+        if policy.deadline_s is None:
+            return None
         default_s = policy.deadline_s
 
         @asynccontextmanager
         async def limited(context: Context) -> AsyncIterator[None]:
-            limit = asyncio.timeout(default_s if context.time_remaining() is None else None)
+            if context.time_remaining() is not None:
+                yield
+                return
+            limit = asyncio.timeout(default_s)
             try:
                 async with limit:
                     yield
@@ -173,35 +165,29 @@ class Deadlines(ServerInterceptor):
                     raise Rejected(TooSlow(default_s)) from None
                 raise
 
-        return _around(handler, limited)
+        return limited
 
 
-class Identities(ServerInterceptor):
+class Identities:
     """Establishes the caller from `authorization` and `x-service-key`, and holds the method's tier against them."""
 
     def __init__(self, doorkeeper: Doorkeeper) -> None:
         self._doorkeeper = doorkeeper
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: HandlerCallDetails
-    ) -> Handler | None:
-        """Wrap the handler."""
-        handler = await continuation(handler_call_details)
-        policy = POLICIES.get(handler_call_details.method)
-        if handler is None or policy is None:
-            return handler
+    def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
+        """Admit the caller."""
+        if not policy.identified:
+            return None
 
         @asynccontextmanager
-        async def admitted(context: Context) -> AsyncIterator[None]:  # noqa: ARG001 - a step
-            CALLER.set(self._admit(policy, handler_call_details))
+        async def admitted(context: Context) -> AsyncIterator[None]:
+            CALLER.set(self._admit(policy, context))
             yield
 
-        return _around(handler, admitted)
+        return admitted
 
-    def _admit(self, policy: Policy, details: HandlerCallDetails) -> Caller:
-        if not policy.identified:
-            return ANONYMOUS
-        tokens, keys = _values(details, "authorization"), _values(details, "x-service-key")
+    def _admit(self, policy: Policy, context: Context) -> Caller:
+        tokens, keys = _values(context, "authorization"), _values(context, "x-service-key")
         if len(tokens) > 1:
             raise Rejected(Denial.AUTHORIZATION_MALFORMED)
         caller = self._doorkeeper.admit(tokens[0] if tokens else None, keys[0] if len(keys) == 1 else None)
@@ -212,116 +198,21 @@ class Identities(ServerInterceptor):
         return caller
 
 
-class Sizes(ServerInterceptor):
-    """Holds each request message against its method's limit before it is parsed, and parses it."""
-
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: HandlerCallDetails
-    ) -> Handler | None:
-        """Replace the handler by one that takes bytes."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        policy = POLICIES.get(method)
-        if handler is None or policy is None or handler.request_deserializer is None:
-            return handler
-        parse = handler.request_deserializer
-        bytes_max = policy.request_bytes_max
-
-        def parsed(raw: bytes) -> Any:
-            if len(raw) > bytes_max:
-                raise Rejected(MessageTooLarge(method, len(raw), bytes_max))
-            try:
-                return parse(raw)
-            except DecodeError as error:
-                raise Rejected(RequestMalformed(method)) from error
-
-        return _parsing(handler, parsed)
-
-
-def chain(new_id: Callable[[], str], in_flight: InFlight, doorkeeper: Doorkeeper) -> Sequence[ServerInterceptor]:
+def chain(new_id: Callable[[], str], in_flight: InFlight, doorkeeper: Doorkeeper) -> Sequence[Interceptor]:
     """All of them in order."""
-    return [RequestIds(new_id), in_flight, Errors(new_id), Deadlines(), Identities(doorkeeper), Sizes()]
+    return (RequestIds(new_id), in_flight, Errors(new_id), Deadlines(), Identities(doorkeeper))
 
 
-async def _end(context: Context, cause: Problem | Exception) -> None:
+async def end(context: Context, cause: Problem | Exception) -> None:
     """End the call with the status of `cause`; never returns."""
     code, status = status_of(cause)
     trailers = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, REQUEST_ID.get()))
     await context.abort(code, status.message, trailers)
 
 
-def _unknown(method: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
-    async def refuse(request: bytes, context: Context) -> bytes:  # noqa: ARG001 - a handler
-        await _end(context, MethodUnknown(method))
-        return b""
-
-    return refuse
-
-
-def _values(details: HandlerCallDetails, key: str) -> list[str]:
-    return [value for name, value in details.invocation_metadata or () if name == key and isinstance(value, str)]
+def _values(context: Context, key: str) -> list[str]:
+    return [value for name, value in context.invocation_metadata() or () if name == key and isinstance(value, str)]
 
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= REQUEST_ID_LENGTH_MAX and text.isascii() and text.isprintable() and " " not in text
-
-
-def _around(handler: Handler, step: Step) -> Handler:
-    """The same handler, run inside `step`."""
-    inner = _behaviour(handler)
-    if not handler.response_streaming:
-
-        async def unary(request: Any, context: Context) -> Any:
-            async with step(context):
-                return await inner(request, context)
-
-        return _like(handler, unary, handler.request_deserializer)
-
-    async def streaming(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with step(context):
-            async for response in inner(request, context):
-                yield response
-
-    return _like(handler, streaming, handler.request_deserializer)
-
-
-def _parsing(handler: Handler, parsed: Callable[[bytes], Any]) -> Handler:
-    """The same handler, fed with bytes that `parsed` turns into its messages."""
-    inner = _behaviour(handler)
-
-    async def each(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for raw in raws:
-            yield parsed(raw)
-
-    def fed(request: Any) -> Any:
-        return each(request) if handler.request_streaming else parsed(request)
-
-    if not handler.response_streaming:
-
-        async def unary(request: Any, context: Context) -> Any:
-            return await inner(fed(request), context)
-
-        return _like(handler, unary, None)
-
-    async def streaming(request: Any, context: Context) -> AsyncIterator[Any]:
-        async for response in inner(fed(request), context):
-            yield response
-
-    return _like(handler, streaming, None)
-
-
-def _behaviour(handler: Handler) -> Callable[[Any, Context], Any]:
-    found: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    assert found is not None, "a handler has one behaviour"
-    return cast(Callable[[Any, Context], Any], found)
-
-
-def _like(handler: Handler, behaviour: Callable[[Any, Context], Any], deserializer: Any) -> Handler:
-    makers = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }
-    make = makers[handler.request_streaming, handler.response_streaming]
-    return make(behaviour, deserializer, handler.response_serializer)

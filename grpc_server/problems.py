@@ -100,6 +100,11 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopping:
+    """This server is about to go; nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """A bug of ours; the log has the rest under this id."""
 
@@ -118,6 +123,7 @@ Problem = (
     | MethodUnknown
     | TooSlow
     | Busy
+    | Stopping
     | Incident
 )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -18,6 +17,7 @@ from grpc_server.adoption import Adoption
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.page_tokens import PageTokens
+from grpc_server.pipeline import Pipeline, UnknownMethods
 from grpc_server.ports import CommandRouter, MarketAccounts, MarketBook
 from grpc_server.problems import NotServed, Rejected
 from grpc_server.sign_ins import AuthService
@@ -48,9 +48,8 @@ OPTIONS = (
     ("grpc.max_receive_message_length", HARD_BYTES_MAX),
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
 )
-SETTLE_S = 0.1
-"""After the listener is closed: calls that were accepted before it are all being counted."""
-
+STRAGGLERS_S_MAX = 2.0
+"""How long a stopping server goes on telling newcomers so; grpc itself drops waiting calls with a bare CANCELLED."""
 
 _Servicer = TypeVar("_Servicer")
 
@@ -109,6 +108,11 @@ class GrpcServer:
         self._services = services
         self.port = 0
 
+    @property
+    def in_flight(self) -> int:
+        """Calls of the contract under way."""
+        return self._in_flight.count
+
     async def start(self) -> None:
         """Bind, serve and report SERVING. Raises `PortTaken`."""
         address = f"{self._settings.host}:{self._settings.port}"
@@ -121,16 +125,15 @@ class GrpcServer:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> int:
-        """Report NOT_SERVING, take no new call, let those under way finish, and return how many were cut off.
+        """Report NOT_SERVING, refuse new calls, let those under way finish, and return how many were cut off.
 
         What the grace period does not suffice for is cancelled; its callers see UNAVAILABLE or CANCELLED.
         """
         await self._health.enter_graceful_shutdown()
-        closing = asyncio.create_task(self._server.stop(grace_s))
-        await asyncio.sleep(SETTLE_S)
+        self._in_flight.close()
         cut_off = await self._in_flight.drained(grace_s)
+        await self._in_flight.deserted(STRAGGLERS_S_MAX if grace_s else 0.0)
         await self._server.stop(None)  # ends health and reflection streams too, which would last for ever
-        await closing
         await self._adoption.close()
         return cut_off
 
@@ -139,14 +142,17 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     """A server that is not started yet. Call in the event loop that it will run in."""
     in_flight = interceptors.InFlight(settings.in_flight_max)
     chain = interceptors.chain(parts.new_id, in_flight, parts.doorkeeper)
-    server = grpc.aio.server(interceptors=list(chain), options=OPTIONS)
+    server = grpc.aio.server(options=OPTIONS)
     adoption = Adoption(parts.router, parts.accounts, parts.book, parts.monotonic_s)
-    services = _register(server, parts, adoption, PageTokens(settings.page_token_secret, parts.now_s))
+    services = _register(
+        cast(Server, Pipeline(server, chain)), parts, adoption, PageTokens(settings.page_token_secret, parts.now_s)
+    )
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if settings.reflection:
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
+    server.add_generic_rpc_handlers((UnknownMethods(interceptors.RequestIds(parts.new_id)),))
     return GrpcServer(server, settings, adoption, in_flight, health_servicer, services)
 
 

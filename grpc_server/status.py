@@ -124,6 +124,7 @@ TABLE: Mapping[object, Entry] = {
         f"no answer within {{deadline_s}} s; the outcome of a write is unknown, {REPEAT}",
     ),
     problems.Busy: Entry("SERVER_BUSY", _AWAY, "{in_flight_max} calls are in flight; nothing was done, try again"),
+    problems.Stopping: Entry("SERVER_STOPPING", _AWAY, "this server is stopping; nothing was done, try again"),
     problems.Incident: Entry("INTERNAL", StatusCode.INTERNAL, "this is our fault; the log has it as {incident}"),
     ports.OutcomeUnknown: Entry("OUTCOME_UNKNOWN", _AWAY, f"outcome unknown, {REPEAT}"),
     ports.ShardUnavailable: Entry("SHARD_UNAVAILABLE", _AWAY, "nobody can take this now; nothing was done, try again"),

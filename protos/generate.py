@@ -1,9 +1,10 @@
 """Makes and checks the Python twins of the .proto files: `python protos/generate.py [--check]`.
 
-Writes `zmart/v1/*_pb2.py`, `*_pb2_grpc.py`, their `.pyi`, and `zmart.v1.binpb`: the descriptor set (imports and the
+Writes `zmart/v1/*_pb2.py`, `*_pb2_grpc.py`, their `.pyi`, and `descriptors.binpb`: the descriptor set (imports and the
 google.rpc error details included) that Envoy's transcoder loads and that the next change is compared with.
 `--check` writes nothing and fails when a twin is stale, when `buf lint` complains or when `buf breaking` finds a change
-that breaks clients. Everything runs offline; google/api and google/rpc come from googleapis-common-protos.
+that breaks clients of the committed descriptor set or of the last release (git tag). Everything runs offline;
+google/api and google/rpc come from googleapis-common-protos.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from grpc_tools import protoc
 ROOT = Path(__file__).resolve().parent
 REPOSITORY = ROOT.parent
 PACKAGE = Path("zmart/v1")
-IMAGE = "zmart.v1.binpb"
+IMAGE = PACKAGE / "descriptors.binpb"
 GOOGLE = Path(error_details_pb2.__file__).parents[2]
 """The site folder that holds google/api and google/rpc with their .proto files."""
 WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
@@ -48,6 +49,7 @@ def generate_into(target: Path) -> None:
     plugins = [f"--plugin=protoc-gen-{name}={SCRIPTS / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     outputs = [f"--{kind}_out={target}" for kind in ("python", "grpc_python")]
     stubs = [f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{target}"]
+    (target / PACKAGE).mkdir(parents=True)
     _protoc([*includes, *plugins, *outputs, *stubs, *sources()])
     image = ["--include_imports", f"--descriptor_set_out={target / IMAGE}"]
     _protoc([*includes, *image, *sources(), "google/rpc/error_details.proto"])
@@ -56,7 +58,7 @@ def generate_into(target: Path) -> None:
 def stale(fresh: Path) -> list[str]:
     """What in the repository differs from a fresh generation, one line each."""
     wanted = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
-    present = {path.relative_to(ROOT) for path in (ROOT / PACKAGE).glob("*_pb2*")} | {Path(IMAGE)}
+    present = {path.relative_to(ROOT) for path in (ROOT / PACKAGE).glob("*_pb2*")} | {IMAGE}
     changed = {name for name in wanted & present if not _same(fresh / name, ROOT / name)}
     missing = {name for name in wanted if not (ROOT / name).is_file()}
     return [f"{name}: {STALE}" for name in sorted(changed | missing)] + [
@@ -83,16 +85,18 @@ def breaking(image: Path, baseline: Path) -> list[str]:
 def check() -> list[str]:
     """Every complaint about the repository as it stands."""
     with tempfile.TemporaryDirectory() as folder:
-        generate_into(Path(folder))
-        return stale(Path(folder)) + lint() + _breaks(Path(folder) / IMAGE)
+        fresh = Path(folder) / "fresh"
+        generate_into(fresh)
+        released = _released(Path(folder) / "released.binpb")
+        return stale(fresh) + lint() + _breaks(fresh / IMAGE, ROOT / IMAGE) + _breaks(fresh / IMAGE, released)
 
 
 def write(accept_breaking: bool) -> list[str]:
     """Replace the twins; refuses, and writes nothing, when the change breaks clients and that is not accepted."""
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
+        fresh = Path(folder) / "fresh"
         generate_into(fresh)
-        complaints = [] if accept_breaking else _breaks(fresh / IMAGE)
+        complaints = [] if accept_breaking else _breaks(fresh / IMAGE, ROOT / IMAGE)
         if complaints:
             return complaints
         for old in (ROOT / PACKAGE).glob("*_pb2*"):
@@ -101,9 +105,26 @@ def write(accept_breaking: bool) -> list[str]:
         return []
 
 
-def _breaks(image: Path) -> list[str]:
-    baseline = ROOT / IMAGE
+def _breaks(image: Path, baseline: Path) -> list[str]:
     return breaking(image, baseline) if baseline.is_file() else []
+
+
+def _released(target: Path) -> Path:
+    """The descriptor set of the last tag below HEAD, written to `target` unless there is no git, tag or set in it."""
+    tag = _git("describe", "--tags", "--abbrev=0")
+    image = _git("show", f"{tag.decode().strip()}:./{IMAGE}") if tag else b""
+    if image:
+        target.write_bytes(image)
+    return target
+
+
+def _git(*arguments: str) -> bytes:
+    """What git prints, nothing when it refuses or is not installed."""
+    try:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=TOOL_TIMEOUT_S, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return b""
 
 
 def _same(left: Path, right: Path) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError
@@ -31,6 +33,7 @@ from grpc_server import GrpcServer, Parts, ServerSettings, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
 from identity.keys import token_key
 
+M = TypeVar("M", bound=Message)
 SERVICE_KEY = "a service key for tests only"
 SITE = Site("localhost:8080", "http://localhost:8080", "localnet", "Sign in to vote.")
 START_S = 1_800_000_000
@@ -236,7 +239,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(reflection: bool = True, in_flight_max: int = 1_000) -> AsyncIterator[Served]:
+async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int = 0) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
     clock, town, accounts = Clock(), Town(), Accounts()
     numbers = itertools.count(1)
@@ -255,7 +258,7 @@ async def served(reflection: bool = True, in_flight_max: int = 1_000) -> AsyncIt
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
     )
-    settings = ServerSettings(b"p" * 32, reflection=reflection, in_flight_max=in_flight_max)
+    settings = ServerSettings(b"p" * 32, port=port, reflection=reflection, in_flight_max=in_flight_max)
     server = build_server(parts, settings)
     await server.start()
     try:
@@ -275,7 +278,8 @@ class Failure:
     details: dict[str, bytes]
     request_id: str
 
-    def detail(self, kind: type[error_details_pb2.BadRequest]) -> error_details_pb2.BadRequest:
+    def detail(self, kind: type[M]) -> M:
+        """The detail of that type; KeyError when there is none."""
         return kind.FromString(self.details[kind.DESCRIPTOR.full_name])
 
 
@@ -292,7 +296,7 @@ def failure_of(error: AioRpcError) -> Failure:
     return Failure(error.code(), status.message, info, packed, str(trailers["x-request-id"]))
 
 
-async def failure(call: grpc.aio.UnaryUnaryCall[object, object]) -> Failure:
+async def failure(call: Awaitable[object]) -> Failure:
     """Await a call that must fail, and unpack its error."""
     try:
         answer = await call

@@ -105,9 +105,9 @@ class MarketServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RegisterMarket(self, request, context):
-        """Sets what is not on chain: question and category. The creator's wallet, or the service or admin tier.
+        """Sets what is not on chain: question and category. The creator's wallet or the admin tier.
 
-        Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for other wallets.
+        Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for everybody else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,9 +43,9 @@ class MarketServiceStub:
     OUT_OF_RANGE with reason RESUME_TOKEN_EXPIRED means: watch again without a token.
     """
     RegisterMarket: _grpc.UnaryUnaryMultiCallable[_market_service_pb2.RegisterMarketRequest, _market_service_pb2.RegisterMarketResponse]
-    """Sets what is not on chain: question and category. The creator's wallet, or the service or admin tier.
+    """Sets what is not on chain: question and category. The creator's wallet or the admin tier.
 
-    Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for other wallets.
+    Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for everybody else.
     """
     ApproveMarket: _grpc.UnaryUnaryMultiCallable[_market_service_pb2.ApproveMarketRequest, _market_service_pb2.ApproveMarketResponse]
     """Sends `approve_proposal`. Admin tier; needs the program's admin key."""
@@ -71,9 +71,9 @@ class MarketServiceAsyncStub(MarketServiceStub):
     OUT_OF_RANGE with reason RESUME_TOKEN_EXPIRED means: watch again without a token.
     """
     RegisterMarket: _aio.UnaryUnaryMultiCallable[_market_service_pb2.RegisterMarketRequest, _market_service_pb2.RegisterMarketResponse]  # type: ignore[assignment]
-    """Sets what is not on chain: question and category. The creator's wallet, or the service or admin tier.
+    """Sets what is not on chain: question and category. The creator's wallet or the admin tier.
 
-    Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for other wallets.
+    Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for everybody else.
     """
     ApproveMarket: _aio.UnaryUnaryMultiCallable[_market_service_pb2.ApproveMarketRequest, _market_service_pb2.ApproveMarketResponse]  # type: ignore[assignment]
     """Sends `approve_proposal`. Admin tier; needs the program's admin key."""
@@ -116,9 +116,9 @@ class MarketServiceServicer:
         request: _market_service_pb2.RegisterMarketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_service_pb2.RegisterMarketResponse, _abc.Awaitable[_market_service_pb2.RegisterMarketResponse]]:
-        """Sets what is not on chain: question and category. The creator's wallet, or the service or admin tier.
+        """Sets what is not on chain: question and category. The creator's wallet or the admin tier.
 
-        Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for other wallets.
+        Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for everybody else.
         """
 
     def ApproveMarket(

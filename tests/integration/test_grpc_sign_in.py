@@ -1,0 +1,97 @@
+"""Signing in through a real server: challenge, answer, token, vote."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from tests.support.grpc_parts import Person, Served, failure, market_id_of, observed, served
+from zmart.v1 import auth_service_pb2 as pb
+from zmart.v1 import vote_service_pb2
+from zmart.v1.auth_service_pb2_grpc import AuthServiceStub
+from zmart.v1.vote_service_pb2_grpc import VoteServiceStub
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Served]:
+    async with served() as running:
+        yield running
+
+
+@pytest.fixture
+def person() -> Person:
+    return Person()
+
+
+async def answered(running: Served, person: Person) -> pb.SignInRequest:
+    """A signed challenge that is not sent yet."""
+    stub = AuthServiceStub(running.channel)
+    challenge = await stub.CreateChallenge(pb.CreateChallengeRequest(address=person.wallet))
+    assert challenge.nonce in challenge.message
+    assert challenge.expires_at.seconds == running.clock.now_s() + 600
+    return pb.SignInRequest(address=person.wallet, message=challenge.message, signature=person.sign(challenge.message))
+
+
+async def test_a_wallet_signs_in_and_votes_with_its_token(running: Served, person: Person) -> None:
+    running.accounts.put(observed(1, person.wallet))
+    signed_in = await AuthServiceStub(running.channel).SignIn(await answered(running, person))
+    assert signed_in.expires_at.seconds == running.clock.now_s() + 900
+    assert signed_in.refresh_token == ""
+    vote = vote_service_pb2.CastProposalVoteRequest(market_id=market_id_of(1), vote="like")
+    metadata = (("authorization", f"Bearer {signed_in.access_token}"),)
+    assert (await VoteServiceStub(running.channel).CastProposalVote(vote, metadata=metadata)).success
+
+
+async def test_of_many_answers_to_one_challenge_exactly_one_wins(running: Served, person: Person) -> None:
+    stub = AuthServiceStub(running.channel)
+    answer = await answered(running, person)
+    results = await asyncio.gather(*(stub.SignIn(answer) for _ in range(20)), return_exceptions=True)
+    won = [result for result in results if isinstance(result, pb.SignInResponse)]
+    lost = [result for result in results if isinstance(result, AioRpcError)]
+    assert (len(won), len(lost)) == (1, 19)
+    assert {error.code() for error in lost} == {StatusCode.UNAUTHENTICATED}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("signature", "1" * 64, "SIGNATURE_INVALID"),
+        ("signature", "no base58: 0", "SIGNATURE_MALFORMED"),
+        ("message", "hello", "SIGN_IN_MESSAGE_MALFORMED"),
+    ],
+)
+async def test_a_bad_answer_is_unauthenticated_with_its_own_reason(
+    running: Served, person: Person, field: str, value: str, reason: str
+) -> None:
+    answer = await answered(running, person)
+    setattr(answer, field, value)
+    failed = await failure(AuthServiceStub(running.channel).SignIn(answer))
+    assert (failed.code, failed.info.reason) == (StatusCode.UNAUTHENTICATED, reason)
+
+
+async def test_a_late_answer_is_unauthenticated(running: Served, person: Person) -> None:
+    answer = await answered(running, person)
+    running.clock.at_s += 600
+    failed = await failure(AuthServiceStub(running.channel).SignIn(answer))
+    assert (failed.code, failed.info.reason) == (StatusCode.UNAUTHENTICATED, "NONCE_UNKNOWN")
+
+
+async def test_addresses_that_cannot_sign_are_invalid_arguments(running: Served) -> None:
+    stub = AuthServiceStub(running.channel)
+    for address, reason in (("nobody", "ADDRESS_MALFORMED"), ("1" * 32, "ADDRESS_CANNOT_SIGN")):
+        failed = await failure(stub.CreateChallenge(pb.CreateChallengeRequest(address=address)))
+        assert (failed.code, failed.info.reason) == (StatusCode.INVALID_ARGUMENT, reason)
+
+
+async def test_a_stale_token_keeps_nobody_from_signing_in(running: Served, person: Person) -> None:
+    stale = (("authorization", "Bearer stale"),)
+    answer = await answered(running, person)
+    assert (await AuthServiceStub(running.channel).SignIn(answer, metadata=stale)).access_token
+
+
+async def test_refreshing_is_not_served_yet(running: Served) -> None:
+    failed = await failure(AuthServiceStub(running.channel).RefreshToken(pb.RefreshTokenRequest(refresh_token="x")))
+    assert (failed.code, failed.info.reason) == (StatusCode.UNIMPLEMENTED, "NOT_SERVED")
+    assert failed.info.metadata["method"] == "/zmart.v1.AuthService/RefreshToken"
