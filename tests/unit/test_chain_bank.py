@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from solders.transaction import VersionedTransaction
 
 from chain.ledger import LedgerRefused
 from chain.ledger.accounts import CLOCK_SYSVAR, rent_exempt_lamports
+from chain.ledger.archive import PRUNE_EVERY_SLOTS
 from chain.ledger.bank import Block, Receipt
 from chain.ledger.failures import TransactionFailure
 from chain.ledger.node import Node, Place, open_node
@@ -264,3 +266,15 @@ def test_a_second_ledger_on_the_same_data_dir_is_refused(tmp_path: Path) -> None
     with pytest.raises(LedgerRefused, match="another ledger runs"):
         open_node(Place(tmp_path, PROGRAM), NOW, bytes(32))
     first.close()
+
+
+def test_old_empty_blocks_leave_the_file_and_blocks_with_transactions_stay(node: Node) -> None:
+    receipt = submit(node, pay(SOL))
+    assert isinstance(receipt, Receipt)
+    empty = 5  # one of the slots of the first start
+    ticks(node, 1)
+    assert node.archive.block(empty) is not None
+    node.archive.open_block(replace(node.bank.tip, slot=PRUNE_EVERY_SLOTS * 20), is_durable=False)
+    assert node.archive.block(empty) is None
+    assert node.archive.block(receipt.slot) is not None
+    assert [landed.signature for landed in node.archive.in_block(receipt.slot)] == [receipt.transaction.signature]

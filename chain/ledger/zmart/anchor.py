@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from solders.pubkey import Pubkey
@@ -23,6 +24,9 @@ from chain.ledger.zmart.records import DISCRIMINATOR_BYTES, Record, discriminato
 
 HANDLER_UNITS = 20_000
 """Nominal compute units of one zmart_core instruction; the ledger does not run its machine code."""
+
+ADDRESSES_KEPT = 65_536
+"""Derived addresses remembered; finding one costs up to 255 hashes."""
 
 R = TypeVar("R", bound=Record)
 Check = tuple[Callable[["Context"], bool], str]
@@ -242,6 +246,7 @@ def _check_seeds(context: Context, loaded: Loaded) -> None:
         raise refused(context.frame, "ConstraintSeeds", account=loaded.rule.name, sides=sides)
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT)
 def find_address(seeds: tuple[bytes, ...], program_id: bytes) -> tuple[bytes, int]:
     """The program-derived address of `seeds` and its bump."""
     address, bump = Pubkey.find_program_address(list(seeds), Pubkey(program_id))
