@@ -20,7 +20,8 @@ from domain.observed import ChainConfig, ObservedMarket
 from domain.tally import Tally, VoteType
 
 Row = Mapping[str, Any]
-Columns = list[list[str | None]]
+
+CELL_SEPARATOR, NULL_CELL = "\x1f", "\x1e"
 
 _TALLY_COLUMNS = {
     "proposal": ("likes", "dislikes", "like_voters", "dislike_voters"),
@@ -36,9 +37,19 @@ _plain_fields = [name for name in _market_fields if name not in _ELSEWHERE]
 _untouched_by_votes = attrgetter(*(name for name in _market_fields if name not in _MOVED_BY_VOTES))
 
 
-def columns(rows: Iterable[Sequence[str | None]]) -> Columns:
-    """Rows turned into one text array for each column, as `unnest` wants them."""
-    return [list(column) for column in zip(*rows, strict=True)]
+def columns(rows: Iterable[Sequence[str | None]]) -> list[str]:
+    """Rows turned into one text for each column, as the SQL function `cells` takes it apart.
+
+    Raises ValueError for a cell that contains a separator: text from outside is checked long before it comes here.
+    """
+    return [_joined(column) for column in zip(*rows, strict=True)]
+
+
+def _joined(column: tuple[str | None, ...]) -> str:
+    text = CELL_SEPARATOR.join([NULL_CELL if cell is None else cell for cell in column])
+    if text.count(CELL_SEPARATOR) != len(column) - 1 or text.count(NULL_CELL) != column.count(None):
+        raise ValueError("a cell contains a separator of cells")
+    return text
 
 
 def moves_counts_only(change: Change) -> bool:

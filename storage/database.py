@@ -21,8 +21,9 @@ class Database:
     of the library leaks out. Connections are made when needed, so this exists before the server does.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         self._pool = pool
+        self._close_timeout_s = close_timeout_s
 
     async def fetch(self, name: str, *arguments: Any) -> list[Any]:
         """The rows of the named statement."""
@@ -31,16 +32,18 @@ class Database:
                 return list(await connection.fetch(sql(name), *arguments))
 
     async def close(self) -> None:
-        """Give the connections back; those still busy after 5 s are cut off."""
+        """Give the connections back; those still busy after `close_timeout_s` are cut off."""
         with outages("close"):
             try:
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                async with asyncio.timeout(self._close_timeout_s):
                     await self._pool.close()
             except TimeoutError:
                 self._pool.terminate()
 
 
-async def database_pool(database_url: str, size: int, application_name: str = "zmart") -> Database:
+async def database_pool(
+    database_url: str, size: int, application_name: str = "zmart", close_timeout_s: float = CLOSE_TIMEOUT_S
+) -> Database:
     """At most `size` connections to the database; does not connect yet."""
     pool = asyncpg.create_pool(
         database_url,
@@ -54,7 +57,7 @@ async def database_pool(database_url: str, size: int, application_name: str = "z
         server_settings={**SHARED_SETTINGS, "application_name": application_name},
         **KEPT_STATEMENTS,
     )
-    return Database(await pool)
+    return Database(await pool, close_timeout_s)
 
 
 async def _keep_session(_: Any) -> None:

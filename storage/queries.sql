@@ -1,5 +1,5 @@
--- Every statement that this package sends, by name. Lists travel as text[] and are cast here: asyncpg knows that type
--- without asking the catalogue, any other array costs each new session a look-up.
+-- Every statement that this package sends, by name. Rows travel as one text for each column, which cells() takes apart,
+-- short lists as text[]; both are cast here. An array of any other type costs each new session a look-up in the catalogue.
 -- {name} stands for the statement of that name.
 
 -- === ownership ===
@@ -39,14 +39,14 @@ INSERT INTO vote_records
     (id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, market_version)
 SELECT id::uuid, market_id, user_pubkey, vote_type, vote::boolean, weight::numeric, 'api', request_id,
     market_version::bigint
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8))
     AS ballots (id, market_id, user_pubkey, vote_type, vote, weight, request_id, market_version)
 ON CONFLICT DO NOTHING
 RETURNING id::text;
 
 -- name: recorded_votes
 SELECT wanted.vote_id AS wanted_id, found.*
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5))
     AS wanted (vote_id, market_id, user_pubkey, vote_type, request_id)
 CROSS JOIN LATERAL (
     SELECT 0 AS rank, id::text AS vote_id, market_id, user_pubkey, vote_type, vote, request_id, market_version
@@ -68,7 +68,7 @@ SELECT w.place,
     CASE WHEN w.vote_type = 'proposal' THEN m.dislikes ELSE m.reject END - coalesce(after.no, 0) AS no,
     CASE WHEN w.vote_type = 'proposal' THEN m.like_voters ELSE m.support_voters END - after.yes_voters AS yes_voters,
     CASE WHEN w.vote_type = 'proposal' THEN m.dislike_voters ELSE m.reject_voters END - after.no_voters AS no_voters
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (market_id, vote_type, version, place)
+FROM unnest(cells($1), cells($2), cells($3)) WITH ORDINALITY AS w (market_id, vote_type, version, place)
 JOIN markets AS m ON m.market_id = w.market_id
 CROSS JOIN LATERAL (
     SELECT
@@ -180,8 +180,8 @@ SET version = n.version::bigint, market_seq = n.market_seq::bigint, votes_seq = 
     next_deadline_at = to_timestamp(n.next_deadline_at_s::bigint), next_deadline_clock = n.next_deadline_clock,
     updated_at = now()
 FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::text[], $11::text[], $12::text[], $13::text[], $14::text[]
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9),
+    cells($10), cells($11), cells($12), cells($13), cells($14)
 ) AS n (
     market_id, version, market_seq, votes_seq, likes, dislikes, like_voters, dislike_voters,
     support, reject, support_voters, reject_voters, next_deadline_at_s, next_deadline_clock
@@ -192,13 +192,13 @@ RETURNING m.market_id;
 -- name: save_outbox
 INSERT INTO feed_outbox (channel, seq, type, payload)
 SELECT channel, seq::bigint, type, payload::jsonb
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS o (channel, seq, type, payload, place)
+FROM unnest(cells($1), cells($2), cells($3), cells($4)) WITH ORDINALITY AS o (channel, seq, type, payload, place)
 ORDER BY place;
 
 -- name: plan_intents
 INSERT INTO chain_transactions (id, market_id, vshard, action, attempt, yes, no)
 SELECT id::uuid, market_id, vshard::smallint, action, attempt::int, yes::bigint, no::bigint
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7))
     AS i (id, market_id, vshard, action, attempt, yes, no);
 
 -- name: apply_settlements
@@ -226,8 +226,8 @@ SELECT intent_id::uuid, market_id, vote_type, yes_votes::numeric, no_votes::nume
     submitted_no::bigint, percentage_bps::int, threshold_bps::int, threshold_met::boolean, status, reason,
     CASE WHEN status IN ('confirmed', 'failed', 'skipped') THEN now() END
 FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::text[], $11::text[], $12::text[]
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9),
+    cells($10), cells($11), cells($12)
 ) AS n (
     intent_id, market_id, vote_type, yes_votes, no_votes, submitted_yes, submitted_no,
     percentage_bps, threshold_bps, threshold_met, status, reason
@@ -242,7 +242,7 @@ WHERE a.status IN ('pending', 'submitted') AND excluded.status <> 'pending';
 -- name: raise_alerts
 INSERT INTO alerts (dedupe_key, alert_type, severity, market_id, data)
 SELECT dedupe_key, alert_type, severity, market_id, data::jsonb
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5))
     AS a (dedupe_key, alert_type, severity, market_id, data)
 ON CONFLICT (dedupe_key) WHERE acknowledged_at IS NULL DO NOTHING;
 

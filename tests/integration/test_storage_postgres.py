@@ -15,11 +15,12 @@ from domain.intents import IntentStatus
 from domain.journal import Ballot, Change
 from domain.lifecycle import Lifecycle
 from domain.market import Market
+from storage import codec
 from storage.journal import PostgresJournal
 from storage.outages import JournalLost, StorageUnavailable
 from storage.queries import STATEMENTS
 from storage.session import SHARD_SETTINGS
-from tests.integration.test_storage_journal import a_dead_pid, full_market, save, take
+from tests.integration.test_storage_journal import a_dead_pid, alert, full_market, save, take
 from tests.support.eventually import eventually_async
 from tests.support.markets import market, market_id
 from tests.support.storage import PostgresGround, adopted, ballot, cast, counted, own, planned
@@ -107,6 +108,18 @@ async def test_an_owner_frozen_inside_its_transaction_cannot_commit_after_its_su
     assert [row["vote"] for row in rows] == [False]
 
 
+async def test_an_epoch_stands_still_while_a_transaction_is_fenced_by_it(real_ground: PostgresGround) -> None:
+    journal = await real_ground.journal()
+    epochs = await own(journal)
+    await real_ground.query("SET lock_timeout = '50ms'")
+    theirs = "UPDATE virtual_shards SET epoch = epoch + 1 WHERE id = $1"
+    async with journal.transaction({3: epochs[3]}):
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await real_ground.query(theirs, 3)
+        await real_ground.query(theirs, 4)
+    await real_ground.query(theirs, 3)
+
+
 async def test_a_new_holder_that_has_not_signed_in_yet_is_not_ended(real_ground: PostgresGround) -> None:
     dead = await real_ground.journal()
     await own(dead, pid=a_dead_pid())
@@ -160,6 +173,32 @@ async def test_a_state_change_keeps_when_and_by_what_it_came(real_ground: Postgr
     await save(journal, epochs, Change(active, None, is_new=False, before=approved))
     (row,) = await real_ground.query(seen)
     assert row["last_state_change_tx"] is None, "nothing of ours made this change"
+
+
+async def test_an_attempt_that_changes_no_state_is_not_called_its_cause(real_ground: PostgresGround) -> None:
+    journal = await real_ground.journal()
+    epochs = await own(journal)
+    await save(journal, epochs, adopted(market()))
+    sent = planned(market())
+    await save(journal, epochs, sent)
+    intent_id = sent.planned[0].intent_id
+    await real_ground.store.mark_signed(intent_id, b"raw", "sig", "hash", 1)
+    await real_ground.store.mark_confirmed(intent_id, 1, None)
+    landed = replace(sent.market, version=3, intent=None, confirmed_likes=7, confirmed_dislikes=3)
+    await save(journal, epochs, Change(landed, None, is_new=False, applied=(intent_id,), before=sent.market))
+    (row,) = await real_ground.query("SELECT last_state_change_tx, last_action FROM markets")
+    assert tuple(row) == (None, sent.planned[0].action.value)
+
+
+async def test_an_alert_that_was_acknowledged_lets_the_next_one_in(real_ground: PostgresGround) -> None:
+    journal = await real_ground.journal()
+    epochs = await own(journal)
+    state = adopted(market())
+    for _ in range(3):
+        await save(journal, epochs, replace(state, alerts=(alert("a"),)))
+        await real_ground.query("UPDATE alerts SET acknowledged_at = now() WHERE acknowledged_at IS NULL")
+        state = counted(state.market, yes=1)
+    assert await real_ground.alerts() == ["a", "a", "a"]
 
 
 async def test_only_sessions_that_are_not_actors_are_told_of(real_ground: PostgresGround) -> None:
@@ -217,6 +256,14 @@ async def test_rows_hold_the_words_of_the_contract(real_ground: PostgresGround) 
     assert (row["state"], row["approved_at"], row["vshard"]) == ("PROPOSED", None, virtual_shard(market_id()))
     assert int(row["created_at"].timestamp()) == market().created_at_s
     assert (row["vote_type"], row["vote"], row["weight"], row["source"]) == ("proposal", False, 1, "api")
+
+
+@pytest.mark.parametrize(
+    "rows", [[("",)], [(None,)], [("",), ("",)], [("a",), (None,), ("",)], [('{"x",',), ("NULL",)]]
+)
+async def test_cells_arrive_as_they_were_sent(real_ground: PostgresGround, rows: list[tuple[str | None]]) -> None:
+    found = await real_ground.query("SELECT cell FROM unnest(cells($1)) AS cell", *codec.columns(rows))
+    assert [tuple(row) for row in found] == rows
 
 
 async def test_an_attempt_without_bytes_cannot_be_sent(real_ground: PostgresGround) -> None:

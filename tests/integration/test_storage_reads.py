@@ -142,6 +142,22 @@ async def test_a_server_that_refuses_a_statement_is_an_outage_with_its_code(real
     assert outage.value.sqlstate == "42P01"
 
 
+async def test_a_pool_that_is_closed_cuts_off_what_still_runs(real_ground: PostgresGround) -> None:
+    await real_ground.query("BEGIN")
+    await real_ground.query("LOCK TABLE chain_config IN ACCESS EXCLUSIVE MODE")
+    database = await database_pool(real_ground.database_url, size=1, close_timeout_s=0.05)
+    reading = asyncio.create_task(MarketReads(database).config())
+
+    async def waits() -> bool:
+        return bool(await real_ground.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+    await eventually_async(waits)
+    await database.close()
+    (outcome,) = await asyncio.gather(reading, return_exceptions=True)
+    assert isinstance(outcome, StorageUnavailable)
+    await real_ground.query("ROLLBACK")
+
+
 # --- outbox ---------------------------------------------------------------------------------------------------------
 
 
