@@ -22,6 +22,7 @@ from domain.tally import Tally, VoteType
 Row = Mapping[str, Any]
 
 CELL_SEPARATOR, NULL_CELL = "\x1f", "\x1e"
+_UNSTORABLE = str.maketrans("", "", "\0" + CELL_SEPARATOR + NULL_CELL)
 
 _TALLY_COLUMNS = {
     "proposal": ("likes", "dislikes", "like_voters", "dislike_voters"),
@@ -43,6 +44,11 @@ def columns(rows: Iterable[Sequence[str | None]]) -> list[str]:
     Raises ValueError for a cell that contains a separator: text from outside is checked long before it comes here.
     """
     return [_joined(column) for column in zip(*rows, strict=True)]
+
+
+def printable(words: str) -> str:
+    """Words that a program on chain chose, without the characters that no row can hold."""
+    return words.translate(_UNSTORABLE)
 
 
 def _joined(column: tuple[str | None, ...]) -> str:
@@ -165,7 +171,7 @@ def note_row(note: AggregationNote) -> tuple[str, ...]:
         str(note.threshold_bps),
         "true" if note.threshold_met else "false",
         note.status,
-        note.reason,
+        printable(note.reason),
     )
 
 

@@ -76,7 +76,7 @@ class PostgresTransactionStore:
 
     async def mark_failed(self, intent_id: str, error_name: str, observed: ObservedMarket | None) -> None:
         """It can have no effect; `error_name` is the program's or our own word for why."""
-        facts = (error_name, codec.observed_json(observed))
+        facts = (codec.printable(error_name), codec.observed_json(observed))
         await self._mark("mark_failed", intent_id, IntentStatus.FAILED, facts)
 
     async def mark_expired(self, intent_id: str, observed: ObservedMarket | None) -> None:
@@ -145,7 +145,8 @@ class MemoryTransactionStore:
 
     async def mark_failed(self, intent_id: str, error_name: str, observed: ObservedMarket | None) -> None:
         """It can have no effect; `error_name` is the program's or our own word for why."""
-        self._settle(intent_id, IntentStatus.FAILED, error_name=error_name, observed=observed)
+        facts = {"error_name": codec.printable(error_name), "observed": observed}
+        self._settle(intent_id, IntentStatus.FAILED, **facts)
 
     async def mark_expired(self, intent_id: str, observed: ObservedMarket | None) -> None:
         """Its blockhash is too old and it did not land."""

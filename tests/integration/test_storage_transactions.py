@@ -149,6 +149,17 @@ async def test_a_failure_carries_its_name_and_no_account(ground: Ground) -> None
     assert (settlement.error_name, settlement.observed, settlement.slot) == ("InvalidState", None, None)
 
 
+async def test_no_word_of_a_program_can_block_its_market(ground: Ground) -> None:
+    intent = await plan(ground)
+    await ground.store.mark_failed(intent.intent_id, "Bad\0Wo\x1frd\x1e", None)
+    journal = await ground.journal()
+    (settlement,) = await journal.settlements(ALL_SHARDS, 10)
+    assert settlement.error_name == "BadWord"
+    await journal.close()
+    await note(ground, intent, "failed", "Bad\0Wo\x1frd\x1e")
+    assert [row[1] for row in await ground.aggregations()] == ["failed"]
+
+
 async def test_settlements_come_oldest_first_up_to_a_limit(ground: Ground) -> None:
     intents = [await plan(ground, number) for number in (1, 2, 3)]
     for intent in reversed(intents):
