@@ -34,10 +34,10 @@ class Database:
 
     async def close(self) -> None:
         """Give the connections back; those still busy after `close_timeout_s` are cut off."""
-        with outages("close"):
-            with contextlib.suppress(TimeoutError):  # a close that is cut short terminates what is left
-                async with asyncio.timeout(self._close_timeout_s):
-                    await self._pool.close()
+        # A close that is cut short terminates what is left.
+        with outages("close"), contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._close_timeout_s):
+                await self._pool.close()
 
 
 async def database_pool(
