@@ -20,11 +20,16 @@ def main() -> None:
 
 def settings_from(data_dir: Path | None = None, port_base: int | None = None, **changes: Any) -> Settings:
     """The settings of the environment, changed by command line options; an invalid one ends the command with words."""
-    given = {"data_dir": data_dir, "port_base": port_base, **changes}
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**options_given(data_dir, port_base, **changes))
     except (ValueError, UnsafeSettings) as error:
         raise click.ClickException(str(error)) from error
+
+
+def options_given(data_dir: Path | None = None, port_base: int | None = None, **others: Any) -> dict[str, Any]:
+    """The options that were given, by the name of their setting."""
+    given = {"data_dir": data_dir, "port_base": port_base, **others}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 DATA_DIR = click.option("--data-dir", type=click.Path(path_type=Path), help="Where state lives (default .zmart).")
@@ -88,8 +93,9 @@ def migrate(data_dir: Path | None) -> None:
 @main.command()
 @DATA_DIR
 @PORT_BASE
-def doctor(data_dir: Path | None, port_base: int | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def doctor(data_dir: Path | None, port_base: int | None, as_json: bool) -> None:
     """Check configuration, database, redis, RPC, program id, GlobalConfig and keys; say how to mend what is wrong."""
-    from app.doctor import run
+    from app.doctor import run_with
 
-    sys.exit(run(settings_from(data_dir, port_base)))
+    sys.exit(run_with(options_given(data_dir, port_base), as_json))
