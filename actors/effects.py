@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from actors.ports import AggregationNote, AlertNote, Change
 from domain import events as ev
@@ -24,12 +23,12 @@ def change_of(
     rules: Rules,
 ) -> Change:
     """The transaction that takes `before` to `after`; the version moves on by one, the feed sequences as announced."""
-    after = replace(after, version=(before.version if before else 0) + 1)
-    after, feed = announce(before, after)
+    after, feed = announce(before, after, version=(before.version if before else 0) + 1)
     return Change(
         market=after,
         deadline=deadline,
         is_new=before is None,
+        before=before,
         feed=feed,
         planned=tuple(event.intent for event in events if isinstance(event, ev.IntentPlanned)),
         applied=tuple(applied),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,20 +31,28 @@ def votes_channel(market_id: MarketId) -> str:
     return f"votes_{market_id}"
 
 
-def announce(before: Market | None, after: Market) -> tuple[Market, tuple[FeedMessage, ...]]:
-    """The messages that a commit from `before` to `after` owes, and `after` with its sequences moved on.
+def announce(before: Market | None, after: Market, version: int) -> tuple[Market, tuple[FeedMessage, ...]]:
+    """`after` as version `version` with its sequences moved on, and the messages that this commit owes.
 
     A market that has just been adopted owes nothing: nobody can have a snapshot of it yet.
     """
     if before is None:
-        return after, ()
-    messages: list[FeedMessage] = []
-    for vote_type in VoteType:
-        if before.tally(vote_type) != after.tally(vote_type):
-            after = _tell_both(after, "VOTE_UPDATE", tally_payload(after, vote_type), messages)
+        return replace(after, version=version), ()
+    updates = [tally_payload(after, kind) for kind in VoteType if before.tally(kind) != after.tally(kind)]
+    told = [("VOTE_UPDATE", update) for update in updates]
     if before.state is not after.state:
-        after = _tell_market(after, "STATE_CHANGED", _state_payload(before, after), messages)
-    return after, tuple(messages)
+        told.append(("STATE_CHANGED", _state_payload(before, after)))
+    market, votes = market_channel(after.market_id), votes_channel(after.market_id)
+    messages = _numbered(market, after.market_seq, told) + _numbered(
+        votes, after.votes_seq, [("VOTE_UPDATE", update) for update in updates]
+    )
+    moved = replace(
+        after,
+        version=version,
+        market_seq=after.market_seq + len(told),
+        votes_seq=after.votes_seq + len(updates),
+    )
+    return moved, messages
 
 
 def tally_payload(market: Market, vote_type: VoteType) -> dict[str, Any]:
@@ -82,14 +91,7 @@ def _state_payload(before: Market, after: Market) -> dict[str, Any]:
     return {"market_id": after.market_id, "old_state": before.state.name, "new_state": after.state.name}
 
 
-def _tell_market(market: Market, kind: str, payload: dict[str, Any], out: list[FeedMessage]) -> Market:
-    market = replace(market, market_seq=market.market_seq + 1)
-    out.append(FeedMessage(market_channel(market.market_id), market.market_seq, kind, payload))
-    return market
-
-
-def _tell_both(market: Market, kind: str, payload: dict[str, Any], out: list[FeedMessage]) -> Market:
-    market = _tell_market(market, kind, payload, out)
-    market = replace(market, votes_seq=market.votes_seq + 1)
-    out.append(FeedMessage(votes_channel(market.market_id), market.votes_seq, kind, payload))
-    return market
+def _numbered(channel: str, last_seq: int, told: Sequence[tuple[str, dict[str, Any]]]) -> tuple[FeedMessage, ...]:
+    return tuple(
+        FeedMessage(channel, seq, kind, payload) for seq, (kind, payload) in enumerate(told, start=last_seq + 1)
+    )

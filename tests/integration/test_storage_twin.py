@@ -197,7 +197,7 @@ class Driver:
             planned = (Intent(next(ids), after.market_id, doing.plans, 1, 7, 3),)
             notes.append(AggregationNote(planned[0], "pending", Tally(7, 3, 7, 3), 7000, 7000, True))
             after = replace(after, intent=planned[0])
-        after, feed = announce(before, after)
+        after, feed = announce(before, after, after.version)
         alerts = (AlertNote("a", "LOW", f"{self._salt}:{doing.alert}", None, {}),) if doing.alert else ()
         deadline = Deadline(NOON_S + after.version, ClockName.WALL) if doing.applies else None
         applied = tuple(i.intent_id for i in taken_in)
@@ -232,7 +232,7 @@ def _count(before: Market, taken: list[Ballot], tells_before: bool) -> tuple[Mar
         kind, more = one.vote.vote_type, single(one.vote.choice, one.vote.weight)
         moved: dict[str, Any] = {kind.value: after.tally(kind).plus(more)}
         after = replace(after, **moved)
-    after, feed = announce(before, after)
+    after, feed = announce(before, after, after.version)
     return after, Change(after, None, is_new=False, feed=feed, before=before if tells_before else None)
 
 

@@ -202,7 +202,7 @@ def ballot(number: int, version: int, choice: bool = True, **changes: Any) -> Ba
 def counted(before: Market, yes: int = 0, no: int = 0, deadline: Deadline | None = None) -> Change:
     """The change that so many more proposal votes make."""
     after = replace(before, version=before.version + 1, proposal=before.proposal.plus(Tally(yes, no, yes, no)))
-    after, feed = announce(before, after)
+    after, feed = announce(before, after, after.version)
     return Change(after, deadline, is_new=False, feed=feed, before=before)
 
 

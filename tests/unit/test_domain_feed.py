@@ -10,12 +10,12 @@ from tests.support.markets import market, market_id
 
 def test_a_new_tally_goes_to_both_channels_under_their_own_numbers() -> None:
     before = market(market_seq=4, votes_seq=9)
-    after, messages = announce(before, replace(before, proposal=Tally(7, 3, 7, 3)))
+    after, messages = announce(before, replace(before, proposal=Tally(7, 3, 7, 3)), 2)
     assert [(message.channel, message.seq, message.type) for message in messages] == [
         (market_channel(market_id()), 5, "VOTE_UPDATE"),
         (votes_channel(market_id()), 10, "VOTE_UPDATE"),
     ]
-    assert (after.market_seq, after.votes_seq) == (5, 10)
+    assert (after.market_seq, after.votes_seq, after.version) == (5, 10, 2)
     assert messages[0].payload == {
         "market_id": market_id(),
         "vote_type": "proposal",
@@ -27,7 +27,7 @@ def test_a_new_tally_goes_to_both_channels_under_their_own_numbers() -> None:
 
 def test_a_new_state_is_told_once_on_the_market_channel() -> None:
     before = market()
-    after, messages = announce(before, replace(before, state=Lifecycle.APPROVED))
+    after, messages = announce(before, replace(before, state=Lifecycle.APPROVED), 2)
     assert [(message.channel, message.seq, message.type) for message in messages] == [
         (market_channel(market_id()), 1, "STATE_CHANGED")
     ]
@@ -37,11 +37,11 @@ def test_a_new_state_is_told_once_on_the_market_channel() -> None:
 
 def test_weights_are_decimal_strings() -> None:
     before = market(state=Lifecycle.DISPUTED)
-    _, messages = announce(before, replace(before, dispute=Tally(2**64, 1, 1, 1)))
+    _, messages = announce(before, replace(before, dispute=Tally(2**64, 1, 1, 1)), 2)
     assert messages[0].payload["support"] == "18446744073709551616"
 
 
 def test_what_nobody_can_see_is_not_told() -> None:
     before = market()
-    assert announce(before, replace(before, approval_ready=True, version=9))[1] == ()
-    assert announce(None, before)[1] == ()
+    assert announce(before, replace(before, approval_ready=True), 9)[1] == ()
+    assert announce(None, before, 1)[1] == ()
