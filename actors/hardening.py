@@ -22,6 +22,7 @@ What no patch cures, and is therefore a rule:
 
 import contextlib
 import ctypes
+import enum
 import hmac
 import importlib.metadata
 import io
@@ -54,8 +55,6 @@ _ADMITTED_CLASSES = frozenset({
     ("socket", "AddressFamily"), ("socket", "SocketKind"),  # inside every actor address
     ("logging", "LogRecord"),  # from an actor to the logger
 })  # fmt: skip
-_ADMITTED_MEMBERS = frozenset(("socket", name) for name in ("AF_INET", "AF_INET6", "SOCK_DGRAM", "SOCK_STREAM"))
-"""Of the enums inside an address: Python 3.11.2 (Debian 12) pickles them by their own name, 3.11.7 by their class."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -174,22 +173,30 @@ def _count_refusal() -> None:
     _refused_frames += 1
 
 
+class _Pickler(pickle.Pickler):
+    """Writes a member of an enum as its class and value, whatever the Python release would do.
+
+    3.11.2, Debian 12's, writes `getattr(class, name)`, which nobody should be let in with. 0.3 ms for 1,024 votes.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (type(obj), (obj.value,)) if isinstance(obj, enum.Enum) else NotImplemented
+
+
 class _AdmittedUnpickler(pickle.Unpickler):
     """Builds classes of the admitted packages only. The second wall: the seal was checked before it sees a byte."""
 
-    def __init__(self, body: bytes, admitted: tuple[str, ...], known: dict[tuple[str, str], Any]) -> None:
+    def __init__(self, body: bytes, admitted: tuple[str, ...], known: dict[tuple[str, str], type]) -> None:
         super().__init__(io.BytesIO(body))
         self._admitted = admitted
         self._known = known
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> type:
         if (module, name) not in self._known:
             self._known[module, name] = self._look_up(module, name)
         return self._known[module, name]
 
-    def _look_up(self, module: str, name: str) -> Any:
-        if (module, name) in _ADMITTED_MEMBERS:
-            return super().find_class(module, name)
+    def _look_up(self, module: str, name: str) -> type:
         if (module, name) not in _ADMITTED_CLASSES and not self._inside(module):
             raise RefusedFrame(f"{module}.{name} is not admitted")
         found = super().find_class(module, name)
@@ -211,10 +218,12 @@ class _SealedPickle:
     def __init__(self, secret: bytes, admitted: tuple[str, ...]) -> None:
         self._secret = secret
         self._admitted = admitted
-        self._known: dict[tuple[str, str], Any] = {}
+        self._known: dict[tuple[str, str], type] = {}
 
     def dumps(self, message: Any) -> bytes:
-        body = pickle.dumps(message, protocol=5)
+        written = io.BytesIO()
+        _Pickler(written, protocol=5).dump(message)
+        body = written.getvalue()
         return hmac.digest(self._secret, body, "sha256") + body
 
     def loads(self, frame: bytes) -> Any:
