@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
+
+Build = Literal["new", "old"]
+"""The two builds of zmart_core that were published."""
 
 _ANCHOR = {
     100: ("InstructionMissing", "Instruction discriminator not provided"),

@@ -24,7 +24,7 @@ from chain.ledger.bank import FINALIZED_SLOTS, Bank, Block, Receipt, Snapshot
 from chain.ledger.failures import TransactionFailure, failed
 from chain.ledger.transactions import LedgerTransaction, read_transaction
 from chain.ledger.workspace import Program
-from chain.ledger.zmart import zmart_core
+from chain.ledger.zmart import Build, SellMode, zmart_core
 from chain.program import ZmartProgram
 
 LAMPORTS_PER_SOL = 1_000_000_000
@@ -48,6 +48,8 @@ class Place:
 
     data_dir: Path
     program_id: Pubkey
+    build: Build = "new"
+    sell_mode: SellMode = "intended"
 
 
 class Node:
@@ -214,5 +216,5 @@ def _programs(place: Place) -> dict[bytes, Program]:
         SYSTEM_PROGRAM: builtins.system,
         COMPUTE_BUDGET: builtins.compute_budget,
         MEMO: builtins.memo,
-        bytes(place.program_id): zmart_core(),
+        bytes(place.program_id): zmart_core(place.build, place.sell_mode),
     }

@@ -70,7 +70,7 @@ async def running_ledger(
     Raises `LedgerRefused` when the data dir belongs to another program id, `OSError` when the port is taken.
     """
     chosen = settings or LedgerSettings(data_dir=data_dir, rpc_port=rpc_port, slot_ms=slot_ms)
-    place = Place(chosen.data_dir, Pubkey.from_string(chosen.program_id))
+    place = Place(chosen.data_dir, Pubkey.from_string(chosen.program_id), chosen.build, chosen.sell_mode)
     node = open_node(place, int(wall_clock()), os.urandom(32))
     runner = web.AppRunner(_application(node), shutdown_timeout=SHUTDOWN_S, access_log=None)
     ledger = Ledger(node, chosen, 0, wall_clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from chain.ledger.zmart import Build, SellMode
 from chain.program import NEWEST_PROGRAM_ID
 
 SLOT_MS = 400
@@ -21,3 +22,7 @@ class LedgerSettings:
     pubsub_port: int = 8900
     slot_ms: int = SLOT_MS
     program_id: str = NEWEST_PROGRAM_ID
+    build: Build = "new"
+    """Which build of zmart_core runs: they differ in error numbers and in WinningsClaimed (CI 7 and 8)."""
+    sell_mode: SellMode = "intended"
+    """`faithful` refuses every sale as the real runtime does (CI 6.2, 11); `intended` pays it out (CI 10.8)."""

@@ -6,9 +6,14 @@ Start with `markets.py`; `anchor.py` explains the order in which anything is ref
 
 from __future__ import annotations
 
+from typing import Literal
+
+from chain.errors import Build
 from chain.ledger.workspace import Frame, Program
 from chain.ledger.zmart import config, markets
 from chain.ledger.zmart.anchor import Instruction, dispatch
+
+SellMode = Literal["intended", "faithful"]
 
 _INSTRUCTIONS: tuple[Instruction, ...] = (
     config.INITIALIZE_GLOBAL_CONFIG,
@@ -21,7 +26,7 @@ _INSTRUCTIONS: tuple[Instruction, ...] = (
 _TABLE = {instruction.tag: instruction for instruction in _INSTRUCTIONS}
 
 
-def zmart_core() -> Program:
+def zmart_core(build: Build = "new", sell_mode: SellMode = "intended") -> Program:  # noqa: ARG001
     """The program, ready to be placed at any address."""
 
     def run(frame: Frame) -> None:
@@ -30,4 +35,4 @@ def zmart_core() -> Program:
     return run
 
 
-__all__ = ["zmart_core"]
+__all__ = ["Build", "SellMode", "zmart_core"]
