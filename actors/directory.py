@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import queue
+import secrets
 import socket
 import threading
 import time
@@ -37,6 +38,12 @@ RESUBSCRIBE_S = 5.0
 CONNECT_RETRY_S = 0.1
 COMMAND_BYTES = 512
 """What a command without free text takes in a message, rounded up."""
+
+SLICE_S = 0.02
+"""How long a thread listens before it looks whether anything else has changed."""
+IDLE_S = 1.0
+"""How often an idle link reads what came late: an unread message would hold one of its sender's 20 transmit slots."""
+_PROCESS_TOKEN = secrets.token_hex(8)
 
 log = structlog.get_logger("directory")
 
@@ -87,6 +94,7 @@ class Directory:
         self._places: dict[str, Moved] = {}
         self._links: dict[str, _Link] = {}
         self._stopping = threading.Event()
+        self._look = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._scout = threading.Thread(target=self._scouting, name="scout", daemon=True)
@@ -170,29 +178,47 @@ class Directory:
         with self._lock:
             self._lock.wait(timeout_s)
 
+    def silent(self) -> None:
+        """A link got no answer: those who would push `Moved` may have died too, so look for the supervisor anew."""
+        self._look.set()
+
     def _scouting(self) -> None:
-        scout = _Context(self._admin_port, f"{_own_name()}/scout", self._stopping)
+        """The one thread that is subscribed: it always listens, so nobody's messages to it pile up."""
+        context = _Context(self._admin_port, self._stopping)
+        subscribed_at_s = -RESUBSCRIBE_S
         while not self._stopping.is_set():
-            message = scout.listen(RESUBSCRIBE_S)
+            if self._look.is_set() or time.monotonic() - subscribed_at_s > RESUBSCRIBE_S:
+                self._look.clear()
+                if context.subscribe(_own_name("scout")):
+                    subscribed_at_s = time.monotonic()
+            message = context.listen(SLICE_S)
             if isinstance(message, Moved):
                 self.moved(message)
+        context.close()
 
 
 class _Context:
-    """A Thespian context for one thread, subscribed to `Moved`; it is made anew whenever the admin has gone."""
+    """A Thespian context for one thread; made anew whenever a call fails because the admin has gone."""
 
-    def __init__(self, admin_port: int, gateway: str, stopping: threading.Event) -> None:
+    def __init__(self, admin_port: int, stopping: threading.Event) -> None:
         self._admin_port = admin_port
-        self._gateway = gateway
         self._stopping = stopping
         self._context: Any = None
         self._stack = contextlib.ExitStack()
-        self._subscribed_at_s = 0.0
+
+    def subscribe(self, gateway: str) -> bool:
+        """Ask the supervisor for `Moved`; False when there is no actor system at the moment."""
+
+        def ask() -> None:
+            supervisor = self._context.createActor(NodeSupervisor, globalName=GLOBAL_NAME)
+            self._context.tell(supervisor, Subscribe(gateway))
+
+        return self._connected() and self._tried(ask)
 
     def tell(self, address: Any, message: Any) -> None:
         """Send; a failure shows as a missing answer."""
         if self._connected():
-            self._context.tell(address, message)
+            self._tried(lambda: self._context.tell(address, message))
 
     def listen(self, timeout_s: float) -> Any:
         """The next message, or None after `timeout_s` or when there is no actor system at the moment."""
@@ -201,32 +227,28 @@ class _Context:
             return None
         return self._context.listen(timeout_s)
 
+    def close(self) -> None:
+        """Give the context up."""
+        self._context = None
+        stack, self._stack = self._stack, contextlib.ExitStack()
+        with contextlib.suppress(Exception):  # it is broken, or it was fine
+            stack.close()
+
     def _connected(self) -> bool:
-        due = time.monotonic() - self._subscribed_at_s > RESUBSCRIBE_S
-        if self._context is not None and not due:
-            return True
+        return self._context is not None or self._tried(self._open)
+
+    def _open(self) -> None:
+        system = ActorSystem("multiprocTCPBase", {"Admin Port": self._admin_port}, transientUnique=True)
+        self._context = self._stack.enter_context(system.private())
+
+    def _tried(self, work: Callable[[], None]) -> bool:
         try:
-            self._subscribe()
+            work()
         except Exception as failure:  # Thespian raises many kinds when no admin answers
             log.warning("no actor system", port=self._admin_port, error=str(failure))
             self.close()
             return False
         return True
-
-    def _subscribe(self) -> None:
-        if self._context is None:
-            system = ActorSystem("multiprocTCPBase", {"Admin Port": self._admin_port}, transientUnique=True)
-            self._context = self._stack.enter_context(system.private())
-        supervisor = self._context.createActor(NodeSupervisor, globalName=GLOBAL_NAME)
-        self._context.tell(supervisor, Subscribe(self._gateway))
-        self._subscribed_at_s = time.monotonic()
-
-    def close(self) -> None:
-        """Give the context up."""
-        self._context = None
-        with contextlib.suppress(Exception):
-            self._stack.close()
-        self._stack = contextlib.ExitStack()
 
 
 class _Link:
@@ -242,8 +264,8 @@ class _Link:
     ) -> None:
         self._directory = directory
         self._slot = slot
-        self._gateway = f"{_own_name()}/{slot}"
-        self._context = _Context(admin_port, self._gateway, stopping)
+        self._gateway = _own_name(slot)
+        self._context = _Context(admin_port, stopping)
         self._loop = loop
         self._stopping = stopping
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
@@ -272,7 +294,7 @@ class _Link:
         """Wait for a command, then take what else is there, within the bounds of a message."""
         batch: list[_Waiting] = []
         size_bytes = 0
-        waiting = self._held or self._queue.get()
+        waiting = self._held or self._first()
         self._held = None
         while waiting is not None:
             if size_bytes + waiting.size_bytes > BATCH_BYTES_MAX and batch:
@@ -284,6 +306,14 @@ class _Link:
                 break
             waiting = self._next()
         return batch
+
+    def _first(self) -> _Waiting | None:
+        try:
+            return self._queue.get(timeout=IDLE_S)
+        except queue.Empty:
+            while self._context.listen(0) is not None:  # late answers to batches that were given up
+                pass
+            return None
 
     def _next(self) -> _Waiting | None:
         try:
@@ -307,18 +337,18 @@ class _Link:
             result = self._await_result(place, min(time.monotonic() + REPLY_S_MAX, until_s))
             if result is not None:
                 return result, sent
+            if self._directory.place(self._slot) is place:
+                self._directory.silent()
         return None, sent
 
     def _await_result(self, place: Moved, until_s: float) -> Result | None:
         """The result of this batch, or None when time is up or the slot has moved: any other message is an old one."""
         while (left_s := until_s - time.monotonic()) > 0:
-            message = self._context.listen(left_s)
+            message = self._context.listen(min(left_s, SLICE_S))
             if isinstance(message, Result) and message.batch_id == self._batch_id:
                 return message
-            if isinstance(message, Moved):
-                self._directory.moved(message)
-                if message.slot == self._slot and message.address != place.address:
-                    return None
+            if self._directory.place(self._slot) is not place:
+                return None
         return None
 
     def _settle(self, batch: Sequence[_Waiting], result: Result | None, sent: bool) -> None:
@@ -359,5 +389,6 @@ def _newest(moved: Moved) -> int:
     return max(moved.epochs.values(), default=0)
 
 
-def _own_name() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"
+def _own_name(part: str) -> str:
+    """Never the same in two processes: a shard answers a repeated batch by this name, and pids come again."""
+    return f"{socket.gethostname()}/{os.getpid()}/{_PROCESS_TOKEN}/{part}"

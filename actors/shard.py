@@ -34,7 +34,7 @@ from actors.messages import (
     WorkSettled,
 )
 from actors.ports import Journal
-from actors.shard_core import ShardCore, ShardSettings
+from actors.shard_core import SETTLEMENTS_MAX, ShardCore, ShardSettings
 from domain.deadlines import ClockName
 
 EXIT_DOUBT = 75
@@ -161,7 +161,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def _settle(self) -> None:
         if self._core is not None and not self._draining:
-            while self._run(self._core.take_settlements()):
+            while self._run(self._core.take_settlements()) == SETTLEMENTS_MAX:
                 pass
             self._after_commit()
 

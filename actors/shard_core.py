@@ -21,7 +21,7 @@ from actors.household import Household
 from actors.messages import Admit, Admitted, Answer, Batch, Broken, Count, Draft, Drafted, Failed, Keep, WrongOwner
 from actors.ports import Ballot, Journal, JournalTransaction, RecordedVote
 from domain.commands import AdoptMarket, CastVote, Command, FireDeadline, SettleIntent
-from domain.deadlines import ClockName
+from domain.deadlines import ClockName, Deadline
 from domain.ids import MarketId, virtual_shard
 from domain.observed import ChainClock, ChainConfig
 from domain.outcomes import Done, VoteTaken
@@ -31,6 +31,8 @@ from domain.tally import Tally
 
 SETTLEMENTS_MAX = 256
 """Ended attempts taken in at once."""
+BROKEN_RETRY_S = 60
+"""When a deadline is tried again whose market's actor broke."""
 
 log = structlog.get_logger("shard")
 _C = TypeVar("_C", bound=Command)
@@ -108,15 +110,18 @@ class ShardCore:
         chain_s = self.chain.unix_s(settings.monotonic_s())
         if chain_s is not None and self.chain.config is not None:
             due += self.alarms.due(ClockName.CHAIN, chain_s)
-        await self._decide(dict(enumerate(FireDeadline(market_id) for market_id in due)))
+        answers = await self._decide(dict(enumerate(FireDeadline(market_id) for market_id in due)))
+        for index, answer in answers.items():
+            if isinstance(answer, Failed):  # a bug of ours must not make a deadline be forgotten
+                self.alarms.set(due[index], Deadline(int(settings.wall_s()) + BROKEN_RETRY_S, ClockName.WALL))
         return len(due)
 
     async def take_settlements(self) -> int:
-        """Bring ended attempts to their markets, and return how many there were."""
+        """Bring ended attempts to their markets, and return how many were taken in; the others come again."""
         settled = await self._journal.settlements(tuple(self.epochs), SETTLEMENTS_MAX)
         commands = [SettleIntent(settlement.intent.market_id, settlement) for settlement in settled]
-        await self._decide(dict(enumerate(commands)))
-        return len(settled)
+        answers = await self._decide(dict(enumerate(commands)))
+        return sum(isinstance(answer, Done) for answer in answers.values())
 
     def hear(self, clock: ChainClock | None, config: ChainConfig | None) -> None:
         """Take in what the chain agent has read; an older reading never replaces a newer one."""

@@ -232,6 +232,12 @@ async def shard_pids(database_url: str) -> list[int]:
     return [row["pid"] for row in rows]
 
 
+def read_connection(data_dir: Path) -> dict[str, Any]:
+    """What a running `zmart up` has written down about itself; raises FileNotFoundError when none runs."""
+    connection: dict[str, Any] = json.loads((data_dir / CONNECTION_FILE).read_text())
+    return connection
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace the file in one step, mode 0600."""
     draft = path.with_suffix(".partial")

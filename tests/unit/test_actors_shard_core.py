@@ -11,7 +11,7 @@ import pytest
 
 from actors import market_actor
 from actors.messages import Answer, Batch, Failed, WrongOwner
-from actors.shard_core import ShardCore, ShardSettings
+from actors.shard_core import BROKEN_RETRY_S, ShardCore, ShardSettings
 from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket
 from domain.ids import VIRTUAL_SHARDS, virtual_shard
 from domain.intents import Action
@@ -23,6 +23,7 @@ from domain.refusals import AlreadyVoted, MarketNotFound, NotTheCreator, Request
 from domain.tally import Tally, VoteType
 from storage.memory import MemoryJournal
 from storage.memory_tables import MemoryDatabase
+from storage.transactions import MemoryTransactionStore
 from tests.support.markets import CREATOR, NOON_S, FiveMinutes, config, market_id, observed, vote, wallet
 
 
@@ -263,3 +264,33 @@ async def test_a_failed_commit_leaves_neither_rows_nor_memory(bench: Bench) -> N
         await bench.send(ballot(1))
     assert (bench.votes(), bench.tally()) == (0, Tally())
     assert VoteType.PROPOSAL
+
+
+async def test_a_deadline_of_a_broken_market_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.adopt()
+    await bench.send(ballot(1))
+    bench.wall.s += 300
+    monkeypatch.setattr(market_actor.MarketActor, "_decide", lambda *_: 1 / 0)
+    assert await bench.core.fire_due() == 1
+    monkeypatch.undo()
+    assert bench.planned() == []
+    bench.wall.s += BROKEN_RETRY_S
+    assert await bench.core.fire_due() == 1
+    assert bench.planned() == [Action.AGGREGATE_PROPOSAL]
+
+
+async def test_an_end_that_a_broken_market_could_not_take_in_comes_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.adopt()
+    await bench.send(ballot(1))
+    bench.wall.s += 300
+    await bench.core.fire_due()
+    store = MemoryTransactionStore(bench.database)
+    (planned,) = await store.open_transactions(10)
+    await store.mark_failed(planned.intent.intent_id, "InvalidStateForVoting", None)
+    monkeypatch.setattr(market_actor.MarketActor, "_decide", lambda *_: 1 / 0)
+    assert await bench.core.take_settlements() == 0
+    monkeypatch.undo()
+    assert await bench.core.take_settlements() == 1
+    assert await bench.core.take_settlements() == 0

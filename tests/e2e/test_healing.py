@@ -1,0 +1,180 @@
+"""Whatever dies, votes go on: it is replaced, nothing that was acknowledged is missing, and nobody is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+import asyncpg
+import grpc
+import psutil
+import pytest
+from solders.keypair import Keypair
+
+from app.demo.doors import Doors, SignedIn
+from app.demo.run import running_system
+from app.up import read_connection
+from domain.ids import MarketId
+from tests.support.eventually import eventually_async
+from tests.support.system import FAST, RunningSystem, create_markets, new_market_id
+from zmart.v1 import vote_service_pb2, vote_service_pb2_grpc
+
+VOTE_S_MAX = 30.0
+REPEATABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNKNOWN)
+MARKETS = 8
+
+
+@dataclass
+class Battered:
+    """A system that is hurt again and again, and what it has acknowledged so far."""
+
+    system: RunningSystem
+    markets: list[MarketId] = field(default_factory=list)
+    acknowledged: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def pid(self, role: str) -> int:
+        """The present process of a role, from what `zmart up` writes down."""
+        pids: list[int] = read_connection(self.system.data_dir)["pids"][role]
+        return pids[0]
+
+    async def vote(self) -> None:
+        """One vote on every market by a new wallet, repeated with the same request_id until it is acknowledged."""
+        wallet = self.system.token(Keypair())
+        async with grpc.aio.insecure_channel(self.system.connection["grpc_target"]) as channel:
+            stub = vote_service_pb2_grpc.VoteServiceStub(channel)
+            async with asyncio.timeout(VOTE_S_MAX):
+                await asyncio.gather(*(self._cast(stub, market, wallet) for market in self.markets))
+
+    async def _cast(self, stub: vote_service_pb2_grpc.VoteServiceAsyncStub, market: MarketId, wallet: SignedIn) -> None:
+        request = vote_service_pb2.CastProposalVoteRequest(
+            market_id=market, vote="dislike", request_id=str(uuid.uuid4())
+        )
+        while True:
+            try:
+                answer = await stub.CastProposalVote(
+                    request, metadata=(("authorization", f"Bearer {wallet.token}"),), timeout=10, wait_for_ready=True
+                )
+            except grpc.aio.AioRpcError as error:
+                assert error.code() in REPEATABLE, error
+            else:
+                self.acknowledged[market, wallet.wallet] = answer.vote_id
+                return
+
+    async def compare(self) -> None:
+        """Every acknowledged vote is stored under its id, and the tallies are exactly these votes."""
+        database = await asyncpg.connect(self.system.connection["database_url"])
+        rows = await database.fetch("SELECT id::text, market_id, user_pubkey FROM vote_records")
+        assert {(row["market_id"], row["user_pubkey"]): row["id"] for row in rows} == self.acknowledged
+        tallies = await database.fetch("SELECT market_id, dislikes FROM markets")
+        voters = len(self.acknowledged) // MARKETS
+        assert {row["market_id"]: row["dislikes"] for row in tallies} == dict.fromkeys(self.markets, voters)
+        await database.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Battered]:
+    data_dir = tmp_path_factory.mktemp("battered")
+    with running_system(data_dir, FAST) as connection:
+        yield Battered(RunningSystem(connection, data_dir))
+
+
+@pytest.fixture
+async def battered(running: Battered) -> AsyncIterator[Battered]:
+    if not running.markets:
+        running.markets = [new_market_id() for _ in range(MARKETS)]
+        async with running.system.doors() as doors:
+            await create_markets(doors, running.markets)
+    await running.vote()
+    yield running
+
+
+def logger_of(battered: Battered) -> int:
+    """Thespian's logger: the admin's child that is not the supervisor."""
+    supervisor = battered.pid("supervisor")
+    (logger,) = {child.pid for child in psutil.Process(battered.pid("admin")).children()} - {supervisor}
+    return logger
+
+
+def agent_of(battered: Battered) -> int:
+    """The chain agent: the supervisor's child that owns no virtual shard."""
+    shards = set(read_connection(battered.system.data_dir)["pids"]["shard"])
+    (agent,) = {child.pid for child in psutil.Process(battered.pid("supervisor")).children()} - shards
+    return agent
+
+
+VICTIMS: dict[str, Callable[[Battered], int]] = {
+    "shard": lambda battered: battered.pid("shard"),
+    "chain agent": agent_of,
+    "supervisor": lambda battered: battered.pid("supervisor"),
+    "admin": lambda battered: battered.pid("admin"),
+    "logger": logger_of,
+    "launcher": lambda battered: battered.pid("launcher"),
+    "gRPC server": lambda battered: battered.pid("grpc"),
+    "notifier": lambda battered: battered.pid("notifier"),
+    "bridge": lambda battered: battered.pid("bridge"),
+    "Valkey": lambda battered: battered.pid("valkey"),
+    "ledger": lambda battered: battered.pid("ledger"),
+    "Envoy": lambda battered: battered.pid("envoy"),
+    "PostgreSQL": lambda battered: battered.pid("postgres"),
+}
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+async def test_votes_go_on_after_the_death_of(victim: str, battered: Battered) -> None:
+    find = VICTIMS[victim]
+    pid = find(battered)
+    os.kill(pid, signal.SIGKILL)
+    await battered.vote()
+    await battered.compare()
+
+    async def replaced() -> bool:
+        try:
+            return find(battered) != pid
+        except (ValueError, IndexError, KeyError, psutil.NoSuchProcess, FileNotFoundError):
+            return False  # between two processes
+
+    await eventually_async(replaced, timeout_s=20)
+
+
+async def test_a_shard_that_hangs_is_killed_and_its_late_writes_count_for_nothing(battered: Battered) -> None:
+    pid = battered.pid("shard")
+    os.kill(pid, signal.SIGSTOP)
+    await battered.vote()
+    await battered.compare()
+
+    async def gone() -> bool:
+        return not psutil.pid_exists(pid)
+
+    await eventually_async(gone)
+
+
+async def test_a_shard_whose_database_session_is_ended_is_replaced(battered: Battered) -> None:
+    database = await asyncpg.connect(battered.system.connection["database_url"])
+    ended = await database.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'zmart-shard'"
+    )
+    await database.close()
+    assert ended == 2
+    await battered.vote()
+    await battered.compare()
+
+
+async def test_the_feed_reaches_browsers_again_after_all_that(battered: Battered) -> None:
+    market = battered.markets[0]
+    async with battered.system.doors() as doors:
+        await _see_a_vote(doors, battered, market)
+    await battered.compare()
+
+
+async def _see_a_vote(doors: Doors, battered: Battered, market: MarketId) -> None:
+    viewer = battered.system.token(Keypair())
+    async with doors.watching(viewer, market) as watch:
+        snapshot = await watch.until("SNAPSHOT")
+        await battered.vote()
+        update = await watch.until("VOTE_UPDATE")
+    assert update["dislikes"] == snapshot["dislikes"] + 1
+    assert update["seq"] == snapshot["seq"] + 1
