@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal
@@ -58,11 +58,55 @@ BY_NUMBER = MappingProxyType(_table())
 
 BY_NAME = MappingProxyType({name: number for number, (name, _) in BY_NUMBER.items()})
 
+ONLY_IN_NEW = "InvalidGlobalConfig"
+"""The error the older build does not have, so that all behind it are one lower there (CI 8)."""
 
-def error_name(custom: int | None, logs: Iterable[str], runtime_name: str) -> str:
+
+def _numbers_in_old() -> dict[str, int]:
+    missing = BY_NAME[ONLY_IN_NEW]
+    return {name: number - 1 if number > missing else number for name, number in BY_NAME.items() if name != ONLY_IN_NEW}
+
+
+_NUMBERS: dict[Build, Mapping[str, int]] = {"new": BY_NAME, "old": MappingProxyType(_numbers_in_old())}
+_NAMES: dict[Build, Mapping[int, str]] = {
+    build: MappingProxyType({number: name for name, number in numbers.items()}) for build, numbers in _NUMBERS.items()
+}
+_OLD_PROGRAMS = frozenset(
+    {
+        "7h3gXfBfYFueFVLYyfL5Qo1QGsf4GQUfW96FKVgnUsJS",
+        "8TVi2vkDxbeqETWDCwUtL6RUwFSYyBTaVF4wMMxciz3L",
+        "3rQhUrqQhHxYCkj3RqTHL1PTrHSnUShMe3z4KdHaHjkz",
+        "B5LimwoBn4aAqFmJsV1KtrxDbtEjaZ9WeNrfDWmJc42Z",
+    }
+)
+"""Addresses of the older build that were seen on devnet (CI 1)."""
+
+
+def numbers_of(build: Build) -> Mapping[str, int]:
+    """Error name to number as `build` counts them, Anchor's own included."""
+    return _NUMBERS[build]
+
+
+def names_of(build: Build) -> Mapping[int, str]:
+    """Error number to name as `build` counts them."""
+    return _NAMES[build]
+
+
+def words_of(name: str) -> str:
+    """The message that goes with an error's name."""
+    return BY_NUMBER[BY_NAME[name]][1]
+
+
+def build_of(program_id: str) -> Build:
+    """The build that runs at an address, as far as it is known; an unknown address is taken for the newer one."""
+    return "old" if program_id in _OLD_PROGRAMS else "new"
+
+
+def error_name(custom: int | None, logs: Iterable[str], runtime_name: str, build: Build = "new") -> str:
     """The one name for a failed instruction: from its log line, else from its number, else the runtime's own word.
 
     `custom` is the number of `{"Custom": n}`; `runtime_name` stands for failures without one, e.g. `BlockhashNotFound`.
+    `build` decides only where the logs are missing.
     """
     if custom is None:
         return runtime_name
@@ -73,6 +117,4 @@ def error_name(custom: int | None, logs: Iterable[str], runtime_name: str) -> st
             return named[1]
     if any((hit := _FAILED_SYSTEM.search(line)) and int(hit[1], 16) == custom for line in lines):
         return _SYSTEM.get(custom, f"Custom{custom}")
-    if custom in BY_NUMBER:
-        return BY_NUMBER[custom][0]
-    return _SYSTEM.get(custom, f"Custom{custom}")
+    return names_of(build).get(custom) or _SYSTEM.get(custom, f"Custom{custom}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chain.ledger.borsh import KEY
+from chain.ledger.borsh import I64, KEY, U16, optional
 from chain.ledger.zmart import rules
 from chain.ledger.zmart.anchor import Context, Rule, instruction
-from chain.ledger.zmart.events import event_line
+from chain.ledger.zmart.lmsr import BPS
 from chain.ledger.zmart.records import GlobalConfig
 
 
@@ -24,9 +24,7 @@ def _initialize(context: Context) -> None:
     config.dispute_period = 259_200
     config.min_resolver_reputation = 8_000
     config.bump = context.bump("global_config")
-    context.frame.log(
-        event_line("GlobalConfigInitialized", config.admin, backend_authority, config.protocol_fee_bps, context.now_s)
-    )
+    context.emit("GlobalConfigInitialized", config.admin, backend_authority, config.protocol_fee_bps, context.now_s)
 
 
 INITIALIZE_GLOBAL_CONFIG = instruction(
@@ -46,3 +44,34 @@ INITIALIZE_GLOBAL_CONFIG = instruction(
     ],
     _initialize,
 )
+
+
+def _update(context: Context) -> None:
+    fees, thresholds, periods = context.args[:3], context.args[3:5], context.args[5:]
+    context.require(sum(fees) <= BPS, "InvalidFeeStructure")
+    context.require(all(threshold <= BPS for threshold in thresholds), "InvalidThreshold")
+    context.require(all(period is None or period > 0 for period in periods), "InvalidTimeLimit")
+    config = rules.config_of(context)
+    config.protocol_fee_bps, config.resolver_reward_bps, config.liquidity_provider_fee_bps = fees
+    config.proposal_approval_threshold, config.dispute_success_threshold = thresholds
+    delay, window = periods
+    config.min_resolution_delay = config.min_resolution_delay if delay is None else delay
+    config.dispute_period = config.dispute_period if window is None else window
+    context.emit("ConfigUpdated", *fees, *thresholds, config.min_resolution_delay, config.dispute_period, context.now_s)
+
+
+UPDATE_GLOBAL_CONFIG = instruction(
+    "update_global_config",
+    [U16, U16, U16, U16, U16, optional(I64), optional(I64)],
+    [rules.admin(), rules.config(is_writable=True)],
+    _update,
+)
+
+
+def _pause(context: Context) -> None:
+    config = rules.config_of(context)
+    config.is_paused = not config.is_paused
+    context.emit("ProtocolPauseStatusChanged", config.is_paused, context.key("admin"), context.now_s)
+
+
+EMERGENCY_PAUSE = instruction("emergency_pause", [], [rules.admin(), rules.config(is_writable=True)], _pause)

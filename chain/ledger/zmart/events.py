@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from chain.errors import Build
 from chain.ledger.borsh import BOOL, HASH, I64, KEY, U8, U16, U32, U64, Kind, Layout, optional
 from chain.ledger.zmart.records import discriminator
 
@@ -30,15 +31,19 @@ _FIELDS: dict[str, Sequence[Kind]] = {
     "LiquidityWithdrawn": (KEY, KEY, U64, I64),
 }
 
-_LAYOUTS = {name: Layout(kinds) for name, kinds in _FIELDS.items()}
+_OLD_CLAIM: Sequence[Kind] = (KEY, KEY, U64, U64, I64)
+"""WinningsClaimed in the older build: another layout under the same discriminator (CI 7)."""
+
+_NEW = {name: Layout(kinds) for name, kinds in _FIELDS.items()}
+_LAYOUTS: dict[Build, dict[str, Layout]] = {"new": _NEW, "old": {**_NEW, "WinningsClaimed": Layout(_OLD_CLAIM)}}
 _TAGS = {name: discriminator("event", name) for name in _FIELDS}
 
 
-def event_bytes(name: str, *values: Any) -> bytes:
-    """The event as the program serialises it, discriminator first."""
-    return _TAGS[name] + _LAYOUTS[name].encode(values)
+def event_bytes(name: str, *values: Any, build: Build = "new") -> bytes:
+    """The event as a build of the program serialises it, discriminator first."""
+    return _TAGS[name] + _LAYOUTS[build][name].encode(values)
 
 
-def event_line(name: str, *values: Any) -> str:
+def event_line(name: str, *values: Any, build: Build = "new") -> str:
     """The `Program data:` line that carries the event."""
-    return "Program data: " + base64.b64encode(event_bytes(name, *values)).decode()
+    return "Program data: " + base64.b64encode(event_bytes(name, *values, build=build)).decode()

@@ -5,11 +5,8 @@ from __future__ import annotations
 from chain.ledger.borsh import HASH, KEY, U32, U64
 from chain.ledger.zmart import rules
 from chain.ledger.zmart.anchor import Context, Rule, instruction
-from chain.ledger.zmart.events import event_line
+from chain.ledger.zmart.lmsr import BPS, U32_MAX, add
 from chain.ledger.zmart.records import ACTIVE, APPROVED, CANCELLED, PROPOSED, Market
-
-BPS = 10_000
-U32_MAX = 2**32 - 1
 
 
 def _create(context: Context) -> None:
@@ -27,7 +24,7 @@ def _create(context: Context) -> None:
     market.created_at = context.now_s
     market.ipfs_evidence_hash = question_hash
     market.bump = context.bump("market")
-    context.frame.log(event_line("MarketCreated", market_id, market.creator, b_parameter, market.state, context.now_s))
+    context.emit("MarketCreated", market_id, market.creator, b_parameter, market.state, context.now_s)
 
 
 CREATE_MARKET = instruction(
@@ -51,22 +48,19 @@ CREATE_MARKET = instruction(
 
 def _aggregate(context: Context) -> None:
     likes, dislikes = context.args
-    total = likes + dislikes
-    context.require(total <= U32_MAX, "OverflowError")
+    total = add(likes, dislikes, U32_MAX)
     market = rules.market_of(context)
     market.proposal_likes, market.proposal_dislikes, market.proposal_total_votes = likes, dislikes, total
     bps = likes * BPS // total if total else 0
     approved = bps >= rules.config_of(context).proposal_approval_threshold
-    context.frame.log(
-        event_line("ProposalAggregated", market.market_id, likes, dislikes, bps // 100, approved, context.now_s)
-    )
+    context.emit("ProposalAggregated", market.market_id, likes, dislikes, bps // 100, approved, context.now_s)
 
 
 AGGREGATE_PROPOSAL_VOTES = instruction(
     "aggregate_proposal_votes",
     [U32, U32],
     [
-        rules.market((lambda c: rules.market_of(c).state == PROPOSED, "InvalidStateForVoting")),
+        rules.market(rules.in_state("InvalidStateForVoting", PROPOSED)),
         rules.config(),
         rules.backend_authority(),
     ],
@@ -82,7 +76,7 @@ def _approve(context: Context) -> None:
     context.require(bps >= rules.config_of(context).proposal_approval_threshold, "InsufficientVotes")
     market.state = APPROVED
     market.approved_at = context.now_s
-    context.frame.log(event_line("ProposalApproved", market.market_id, context.key("admin"), context.now_s))
+    context.emit("ProposalApproved", market.market_id, context.key("admin"), context.now_s)
 
 
 APPROVE_PROPOSAL = instruction(
@@ -96,7 +90,7 @@ def _cancel(context: Context) -> None:
     context.require(market.state in (PROPOSED, APPROVED), "CannotCancelMarket")
     market.state = CANCELLED
     market.cancelled_at = context.now_s
-    context.frame.log(event_line("MarketCancelled", market.market_id, context.key("admin"), context.now_s))
+    context.emit("MarketCancelled", market.market_id, context.key("admin"), context.now_s)
 
 
 CANCEL_MARKET = instruction("cancel_market", [], [rules.admin(), rules.market(), rules.config()], _cancel)
@@ -112,9 +106,7 @@ def _activate(context: Context) -> None:
     context.require(market.current_liquidity >= market.initial_liquidity, "InsufficientLiquidity")
     market.state = ACTIVE
     market.activated_at = context.now_s
-    context.frame.log(
-        event_line("MarketActivated", market.market_id, market.creator, market.initial_liquidity, context.now_s)
-    )
+    context.emit("MarketActivated", market.market_id, market.creator, market.initial_liquidity, context.now_s)
 
 
 ACTIVATE_MARKET = instruction(

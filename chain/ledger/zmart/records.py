@@ -10,6 +10,7 @@ from chain.ledger.borsh import BOOL, HASH, I64, KEY, U8, U16, U32, U64, BorshErr
 
 DISCRIMINATOR_BYTES = 8
 
+PROPOSAL_VOTE, DISPUTE_VOTE = range(2)
 PROPOSED, APPROVED, ACTIVE, RESOLVING, DISPUTED, FINALIZED, CANCELLED = range(7)
 
 
@@ -120,10 +121,44 @@ class Market(Record):
     bump: int = stored(U8)
 
 
-_tags = {record.NAME: discriminator("account", record.NAME) for record in (GlobalConfig, Market)}
-_layouts: dict[str, Layout] = {
-    record.NAME: Layout([item.metadata["kind"] for item in fields(record)]) for record in (GlobalConfig, Market)
-}
+@dataclass(slots=True)
+class Position(Record):
+    """One user's shares in one market (CI 4.3)."""
+
+    NAME: ClassVar[str] = "UserPosition"
+    ALLOCATED_BYTES: ClassVar[int] = 182
+
+    market: bytes = stored(KEY)
+    user: bytes = stored(KEY)
+    shares_yes: int = stored(U64)
+    shares_no: int = stored(U64)
+    total_invested: int = stored(U64)
+    trades_count: int = stored(U32)
+    last_trade_at: int = stored(I64)
+    has_claimed: bool = stored(BOOL)
+    claimed_amount: int = stored(U64)
+    reserved: bytes = stored(fixed(64))
+    bump: int = stored(U8)
+
+
+@dataclass(slots=True)
+class VoteRecord(Record):
+    """One wallet's vote of one type on one market (CI 4.4); it is never closed."""
+
+    NAME: ClassVar[str] = "VoteRecord"
+    ALLOCATED_BYTES: ClassVar[int] = 83
+
+    market: bytes = stored(KEY)
+    user: bytes = stored(KEY)
+    vote_type: int = stored(U8)
+    vote: bool = stored(BOOL)
+    voted_at: int = stored(I64)
+    bump: int = stored(U8)
+
+
+_RECORDS: tuple[type[Record], ...] = (GlobalConfig, Market, Position, VoteRecord)
+_tags = {record.NAME: discriminator("account", record.NAME) for record in _RECORDS}
+_layouts = {record.NAME: Layout([item.metadata["kind"] for item in fields(record)]) for record in _RECORDS}
 
 
 def _layout(record: type[Record]) -> Layout:
