@@ -20,12 +20,22 @@ from actors.alarms import Alarms
 from actors.household import Household
 from actors.messages import Admit, Admitted, Answer, Batch, Broken, Count, Draft, Drafted, Failed, Keep, WrongOwner
 from actors.ports import Ballot, Journal, JournalTransaction, RecordedVote
+from domain.attempts import Attempts
 from domain.commands import AdoptMarket, CastVote, Command, FireDeadline, SettleIntent
 from domain.deadlines import ClockName, Deadline
 from domain.ids import MarketId, virtual_shard
 from domain.observed import ChainClock, ChainConfig
 from domain.outcomes import Done, VoteTaken
-from domain.refusals import AlreadyInState, AlreadyVoted, MarketNotFound, Refusal, RequestIdReused
+from domain.refusals import (
+    AlreadyInState,
+    AlreadyVoted,
+    MarketNotFound,
+    Refusal,
+    RequestIdReused,
+    TooManyAttempts,
+    VotingClosing,
+    WrongState,
+)
 from domain.rules import Now, Rules, Schedule
 from domain.tally import Tally
 
@@ -35,6 +45,7 @@ BROKEN_RETRY_S = 60
 """When a deadline is tried again whose market's actor broke."""
 
 log = structlog.get_logger("shard")
+_REFUSED_ATTEMPT = (WrongState, VotingClosing, AlreadyVoted, RequestIdReused)
 _C = TypeVar("_C", bound=Command)
 
 
@@ -74,6 +85,7 @@ class ShardCore:
         self.alarms = Alarms()
         self.chain = ChainView()
         self.epochs: dict[int, int] = {}
+        self._attempts = Attempts()
         self.planned_work = False
         """Set when a commit has planned a transaction; whoever tells the chain agent clears it."""
         self.has_news = False
@@ -95,10 +107,11 @@ class ShardCore:
                 mine[index] = command
             else:
                 answers[index] = WrongOwner()
-        votes = {index: command for index, command in mine.items() if isinstance(command, CastVote)}
-        others = {index: command for index, command in mine.items() if index not in votes}
+        votes = self._within_limit(mine, answers)
+        others = {index: command for index, command in mine.items() if not isinstance(command, CastVote)}
         for index, answer in {**await self._decide(others), **await self._vote(votes)}.items():
             answers[index] = answer
+        self._count_refused(votes, answers)
         await self._tidy()
         assert all(answer is not None for answer in answers), "a command without an answer"
         return tuple(answer for answer in answers if answer is not None)
@@ -137,6 +150,25 @@ class ShardCore:
     def _owns(self, market_id: MarketId, epochs: Mapping[int, int]) -> bool:
         vshard = virtual_shard(market_id)
         return vshard in self.epochs and epochs.get(vshard) == self.epochs[vshard]
+
+    def _within_limit(self, mine: Mapping[int, Command], answers: list[Answer | None]) -> dict[int, CastVote]:
+        """The votes whose wallets may still try; the others are answered here, unseen by their market."""
+        now_s, votes = int(self._settings.monotonic_s()), dict[int, CastVote]()
+        for index, command in mine.items():
+            if isinstance(command, CastVote):
+                wait_s = self._attempts.wait_s(command.market_id, command.wallet, now_s)
+                if wait_s:
+                    answers[index] = TooManyAttempts(command.market_id, wait_s)
+                else:
+                    votes[index] = command
+        return votes
+
+    def _count_refused(self, votes: Mapping[int, CastVote], answers: Sequence[Answer | None]) -> None:
+        """A vote that went in and a repeat of it are no spam; what was refused may be (T4)."""
+        now_s = int(self._settings.monotonic_s())
+        for index, vote in votes.items():
+            if isinstance(answers[index], _REFUSED_ATTEMPT):
+                self._attempts.note_refused(vote.market_id, vote.wallet, now_s)
 
     # --- everything but votes -------------------------------------------------------------------------------------
 

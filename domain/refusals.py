@@ -1,7 +1,7 @@
 """Why a command is not done: sentences about the world, never errors of ours.
 
-Precedence for a vote, tested in this order: MarketNotFound, RequestIdReused, WrongState, VotingClosing, AlreadyVoted.
-A repeat with the same request_id is answered as the first time before any of them.
+Precedence for a vote: TooManyAttempts, MarketNotFound, RequestIdReused, WrongState, VotingClosing, AlreadyVoted.
+A repeat with the same request_id is answered as the first time before any of them but the first.
 """
 
 from __future__ import annotations
@@ -51,6 +51,14 @@ class RequestIdReused:
 
 
 @dataclass(frozen=True, slots=True)
+class TooManyAttempts:
+    """This wallet was refused too often on this market; it may try again after `retry_after_s` (T4)."""
+
+    market_id: MarketId
+    retry_after_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotTheCreator:
     """Only the creator's wallet or the admin tier may describe a market."""
 
@@ -64,4 +72,13 @@ class AlreadyInState:
     market_id: MarketId
 
 
-Refusal = MarketNotFound | WrongState | VotingClosing | AlreadyVoted | RequestIdReused | NotTheCreator | AlreadyInState
+Refusal = (
+    MarketNotFound
+    | TooManyAttempts
+    | WrongState
+    | VotingClosing
+    | AlreadyVoted
+    | RequestIdReused
+    | NotTheCreator
+    | AlreadyInState
+)

@@ -53,6 +53,11 @@ TABLE: Mapping[object, Entry] = {
     refusals.AlreadyVoted: Entry(
         "ALREADY_VOTED", StatusCode.ALREADY_EXISTS, "this wallet has voted on market {market_id}"
     ),
+    refusals.TooManyAttempts: Entry(
+        "TOO_MANY_ATTEMPTS",
+        StatusCode.RESOURCE_EXHAUSTED,
+        "this wallet was refused too often on market {market_id}, try again in {retry_after_s} s",
+    ),
     refusals.RequestIdReused: Entry("REQUEST_ID_REUSED", _INVALID, "request_id {request_id} came with another body"),
     refusals.NotTheCreator: Entry(
         "NOT_THE_CREATOR", StatusCode.PERMISSION_DENIED, "only the creator of market {market_id} may do this"
@@ -190,7 +195,13 @@ def _more(cause: Problem | Exception, entry: Entry, message: str, facts: Mapping
     if entry.code is StatusCode.NOT_FOUND:
         return [details.ResourceInfo(resource_type=MARKET_TYPE, resource_name=facts["market_id"], description=message)]
     if entry.code is _AWAY:
-        delay = Duration()
-        delay.FromMilliseconds(int(RETRY_S * 1000))
-        return [details.RetryInfo(retry_delay=delay)]
+        return [_retry_after(RETRY_S)]
+    if isinstance(cause, refusals.TooManyAttempts):
+        return [_retry_after(cause.retry_after_s)]
     return []
+
+
+def _retry_after(seconds: float) -> details.RetryInfo:
+    delay = Duration()
+    delay.FromMilliseconds(int(seconds * 1000))
+    return details.RetryInfo(retry_delay=delay)

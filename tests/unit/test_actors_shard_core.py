@@ -12,6 +12,7 @@ import pytest
 from actors import market_actor
 from actors.messages import Answer, Batch, Failed, WrongOwner
 from actors.shard_core import BROKEN_RETRY_S, ShardCore, ShardSettings
+from domain.attempts import ATTEMPTS_MAX, WINDOW_S
 from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket
 from domain.ids import VIRTUAL_SHARDS, virtual_shard
 from domain.intents import Action
@@ -19,7 +20,7 @@ from domain.lifecycle import Lifecycle
 from domain.market import decide
 from domain.observed import ChainClock
 from domain.outcomes import Done, VoteTaken
-from domain.refusals import AlreadyVoted, MarketNotFound, NotTheCreator, RequestIdReused, VotingClosing
+from domain.refusals import AlreadyVoted, MarketNotFound, NotTheCreator, RequestIdReused, TooManyAttempts, VotingClosing
 from domain.tally import Tally, VoteType
 from storage.memory import MemoryJournal
 from storage.memory_tables import MemoryDatabase
@@ -294,3 +295,22 @@ async def test_an_end_that_a_broken_market_could_not_take_in_comes_again(
     monkeypatch.undo()
     assert await bench.core.take_settlements() == 1
     assert await bench.core.take_settlements() == 0
+
+
+async def test_the_eleventh_refused_attempt_is_not_even_looked_at(bench: Bench) -> None:
+    await bench.adopt()
+    key = str(uuid.uuid4())
+    await bench.send(ballot(1, request_id=key))
+    for _ in range(ATTEMPTS_MAX):
+        assert await bench.send(ballot(1, choice=False)) == (AlreadyVoted(market_id()),)
+    assert (await bench.send(ballot(1), ballot(2)))[:1] == (TooManyAttempts(market_id(), WINDOW_S),)
+    bench.wall.s += WINDOW_S
+    assert await bench.send(ballot(1)) == (AlreadyVoted(market_id()),)
+
+
+async def test_repeats_of_a_vote_are_not_attempts(bench: Bench) -> None:
+    await bench.adopt()
+    key = str(uuid.uuid4())
+    for _ in range(3 * ATTEMPTS_MAX):
+        (answer,) = await bench.send(ballot(1, request_id=key))
+        assert isinstance(answer, VoteTaken)
