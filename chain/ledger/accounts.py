@@ -50,6 +50,10 @@ class Accounts:
     def __init__(self, settled: Mapping[bytes, Account]) -> None:
         self._versions: dict[bytes, list[tuple[int, Account]]] = {k: [(-1, v)] for k, v in settled.items()}
         self._written: dict[int, set[bytes]] = {}
+        self._owned: dict[bytes, set[bytes]] = {}
+        """Every address that an owner has, or had a while ago: where to look, never the answer."""
+        for key, account in settled.items():
+            self._owned.setdefault(account.owner, set()).add(key)
 
     def at(self, key: bytes, slot: int) -> Account | None:
         """The account as of `slot`, or None when it does not exist then."""
@@ -67,6 +71,19 @@ class Accounts:
                 versions.pop()
             versions.append((slot, account))
             written.add(key)
+            self._owned.setdefault(account.owner, set()).add(key)
+
+    def rewind(self, slot: int) -> set[bytes]:
+        """Undo everything written at or after `slot`, which is not settled; gives the addresses that were touched."""
+        undone = [written for written in self._written if written >= slot]
+        touched = {key for written in undone for key in self._written.pop(written)}
+        for key in touched:
+            versions = self._versions[key]
+            while versions and versions[-1][0] >= slot:
+                versions.pop()
+            if not versions:
+                del self._versions[key]
+        return touched
 
     def settle(self, slot: int) -> None:
         """Forget what was overwritten at or before `slot`: nobody can read behind the finalized slot."""
@@ -75,11 +92,12 @@ class Accounts:
             while len(versions) > 1 and versions[1][0] <= slot:
                 versions.pop(0)
             if len(versions) == 1 and not versions[0][1].lamports:
+                self._owned[versions[0][1].owner].discard(key)
                 del self._versions[key]
 
     def owned_by(self, owner: bytes, slot: int) -> Iterator[tuple[bytes, Account]]:
         """Every account of `owner` as of `slot`, in no promised order."""
-        for key in self._versions:
+        for key in self._owned.get(owner, ()):
             account = self.at(key, slot)
             if account is not None and account.owner == owner:
                 yield key, account

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +102,26 @@ class Archive:
 
     def append(self, landed: Landed, changes: Mapping[bytes, Account], mentioned: Sequence[bytes]) -> None:
         """Commit one transaction with its effects on accounts: all of it or, after a crash, nothing."""
-        place = (landed.slot, landed.position)
-        meta = json.dumps(landed.meta, separators=(",", ":"))
-        row = (*place, landed.signature, landed.unix_s, landed.version, landed.raw, meta)
         with self._transaction():
-            self._db.execute("INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            self._db.executemany("INSERT INTO mentions VALUES (?, ?, ?)", [(key, *place) for key in mentioned])
+            self._write_landed(landed, mentioned)
+            self._write_accounts(changes)
+
+    def replace_from(
+        self,
+        slot: int,
+        blocks: Iterable[Block],
+        history: Iterable[tuple[Landed, Sequence[bytes]]],
+        changes: Mapping[bytes, Account],
+    ) -> None:
+        """Commit a fork: forget everything from `slot` on, then take in what is there instead, all or nothing."""
+        with self._transaction():
+            for table in ("blocks", "transactions"):
+                self._db.execute(f"DELETE FROM {table} WHERE slot >= ?", (slot,))  # noqa: S608 - names of our own
+            self._db.execute("DELETE FROM mentions WHERE slot >= ?", (slot,))
+            for block in blocks:
+                self._write_block(block)
+            for landed, mentioned in history:
+                self._write_landed(landed, mentioned)
             self._write_accounts(changes)
 
     def seed(self, changes: Mapping[bytes, Account]) -> None:
@@ -128,10 +142,7 @@ class Archive:
     def open_block(self, block: Block, is_durable: bool) -> None:
         """Commit a new block's start; with `is_durable` everything before it is on disk when this returns."""
         self._db.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'NORMAL'}")
-        self._db.execute(
-            "INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?)",
-            (block.slot, block.height, block.parent, block.blockhash, block.parent_hash, block.unix_s),
-        )
+        self._write_block(block)
         if is_durable:
             self._db.execute("PRAGMA synchronous=NORMAL")
         if block.slot % PRUNE_EVERY_SLOTS == 0:
@@ -177,9 +188,14 @@ class Archive:
     def mentioning(
         self, address: bytes, newest_slot: int, before: bytes | None, until: bytes | None, limit: int
     ) -> Iterator[Landed]:
-        """Transactions that name `address`, newest first, older than `before` and newer than `until`."""
-        upper = self._place(before) or (newest_slot + 1, 0)
+        """Transactions that name `address`, newest first, older than `before` and newer than `until`.
+
+        As on a node, an unknown `before` finds nothing and an unknown `until` ends nothing.
+        """
+        upper = (newest_slot + 1, 0) if before is None else self._place(before)
         lower = self._place(until) or (-1, 0)
+        if upper is None:
+            return iter(())
         rows = self._db.execute(
             "SELECT t.signature, t.slot, t.position, t.unix_s, t.version, t.raw, t.meta FROM mentions m"
             " JOIN transactions t ON t.slot = m.slot AND t.position = m.position"
@@ -189,11 +205,36 @@ class Archive:
         )
         return map(_landed, rows)
 
+    def blocks_between(self, first: int, last: int, limit: int) -> list[int]:
+        """Slots of kept blocks from `first` to `last`, at most `limit`, oldest first."""
+        rows = self._db.execute(
+            "SELECT slot FROM blocks WHERE slot BETWEEN ? AND ? ORDER BY slot LIMIT ?", (first, last, limit)
+        )
+        return [int(slot) for (slot,) in rows]
+
+    def first_block(self) -> int:
+        """The oldest kept block's slot."""
+        (slot,) = self._db.execute("SELECT min(slot) FROM blocks").fetchone()
+        return int(slot or 0)
+
     def _place(self, signature: bytes | None) -> tuple[int, int] | None:
         if signature is None:
             return None
         row = self._db.execute("SELECT slot, position FROM transactions WHERE signature = ?", (signature,)).fetchone()
         return None if row is None else (int(row[0]), int(row[1]))
+
+    def _write_block(self, block: Block) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?, ?)",
+            (block.slot, block.height, block.parent, block.blockhash, block.parent_hash, block.unix_s),
+        )
+
+    def _write_landed(self, landed: Landed, mentioned: Sequence[bytes]) -> None:
+        place = (landed.slot, landed.position)
+        meta = json.dumps(landed.meta, separators=(",", ":"))
+        row = (*place, landed.signature, landed.unix_s, landed.version, landed.raw, meta)
+        self._db.execute("INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._db.executemany("INSERT INTO mentions VALUES (?, ?, ?)", [(key, *place) for key in mentioned])
 
     def _write_accounts(self, changes: Mapping[bytes, Account]) -> None:
         for key, account in changes.items():

@@ -34,6 +34,8 @@ RESULT_WITH_NEGATIVE_LAMPORTS = 1
 INVALID_ACCOUNT_DATA_LENGTH = 3
 
 BUILTINS = frozenset({accounts.SYSTEM_PROGRAM, accounts.COMPUTE_BUDGET})
+NATIVE = BUILTINS | {accounts.MEMO}
+"""Every program here that is not zmart_core."""
 
 Prepared = tuple[tuple[Meta, ...], bytes]
 """The accounts and data of a call one program makes to another."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from solders.transaction import VersionedTransaction
 
-from chain.ledger.accounts import Account, key_text
+from chain.ledger.accounts import MEMO, SYSTEM_PROGRAM, Account, key_text
 from chain.ledger.bank import Receipt
 from chain.ledger.workspace import InnerCall
-from domain.ids import base58_encode
+from domain.ids import base58_decode, base58_encode
+
+_SYSTEM, _MEMO = key_text(SYSTEM_PROGRAM), key_text(MEMO)
 
 RENT_EPOCH_EXEMPT = 2**64 - 1
 """The epoch a rent-exempt account shows."""
@@ -133,15 +136,58 @@ def _parsed_message(parsed: VersionedTransaction, writable: Sequence[bool]) -> d
         ],
         "recentBlockhash": str(message.recent_blockhash),
         "instructions": [
-            {
-                "programId": keys[call.program_id_index],
-                "accounts": [keys[index] for index in call.accounts],
-                "data": base58_encode(bytes(call.data)),
-                "stackHeight": 1,
-            }
+            _parsed_call(keys[call.program_id_index], [keys[index] for index in call.accounts], bytes(call.data), 1)
             for call in message.instructions
         ],
     }
+
+
+def _parsed_call(program: str, accounts: list[str], data: bytes, height: int) -> dict[str, Any]:
+    """One instruction in words where the program is a simple one, else as it is."""
+    named = {"programId": program, "stackHeight": height}
+    if program == _MEMO:
+        return {**named, "program": "spl-memo", "parsed": data.decode(errors="replace")}
+    parsed = _parsed_system(accounts, data) if program == _SYSTEM else None
+    if parsed is not None:
+        return {**named, "program": "system", "parsed": parsed}
+    return {**named, "accounts": accounts, "data": base58_encode(data)}
+
+
+def _parsed_system(accounts: list[str], data: bytes) -> dict[str, Any] | None:
+    """Transfer and CreateAccount, the two that wallets send; None for all else."""
+    kind = int.from_bytes(data[:4], "little")
+    if len(accounts) < 2 or len(data) < 12:
+        return None
+    (lamports,) = struct.unpack_from("<Q", data, 4)
+    if kind == 2:
+        info = {"source": accounts[0], "destination": accounts[1], "lamports": lamports}
+        return {"type": "transfer", "info": info}
+    if kind == 0 and len(data) >= 52:
+        info = {
+            "source": accounts[0],
+            "newAccount": accounts[1],
+            "lamports": lamports,
+            "space": int.from_bytes(data[12:20], "little"),
+            "owner": key_text(data[20:52]),
+        }
+        return {"type": "createAccount", "info": info}
+    return None
+
+
+def accounts_json(raw: bytes, writable: Sequence[bool]) -> dict[str, Any]:
+    """A transaction as a block shows it with `transactionDetails: accounts`."""
+    parsed = VersionedTransaction.from_bytes(raw)
+    keys = _parsed_message(parsed, writable)["accountKeys"]
+    return {"signatures": [str(signature) for signature in parsed.signatures], "accountKeys": keys}
+
+
+def memo_of(raw: bytes) -> str | None:
+    """The memos of a transaction as a signature list shows them, `[length] text; ...`, or None."""
+    if MEMO not in raw:
+        return None
+    message = VersionedTransaction.from_bytes(raw).message
+    memos = [bytes(c.data) for c in message.instructions if bytes(message.account_keys[c.program_id_index]) == MEMO]
+    return "; ".join(f"[{len(memo)}] {memo.decode(errors='replace')}" for memo in memos) or None
 
 
 def parsed_meta(meta: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -154,9 +200,5 @@ def parsed_meta(meta: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _parsed_inner(call: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {
-        "programId": keys[call["programIdIndex"]],
-        "accounts": [keys[index] for index in call["accounts"]],
-        "data": call["data"],
-        "stackHeight": call["stackHeight"],
-    }
+    accounts = [keys[index] for index in call["accounts"]]
+    return _parsed_call(keys[call["programIdIndex"]], accounts, base58_decode(call["data"]), call["stackHeight"])

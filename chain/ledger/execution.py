@@ -13,9 +13,20 @@ from chain.ledger.accounts import Account
 from chain.ledger.builtins import Budget
 from chain.ledger.failures import InstructionFailure, TransactionFailure, below_rent, failed, failed_instruction
 from chain.ledger.transactions import LedgerTransaction
-from chain.ledger.workspace import InnerCall, Meter, Program, Workspace
+from chain.ledger.workspace import LOG_BYTES_MAX, InnerCall, Log, Meter, Program, Workspace
 
 LAMPORTS_PER_SIGNATURE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Distortion:
+    """What a fault does to a transaction's log: its byte limit, and a foreign program that seems to be the caller."""
+
+    log_bytes_max: int = LOG_BYTES_MAX
+    foreign: bytes | None = None
+
+
+UNDISTORTED = Distortion()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,7 @@ class View:
     programs: Mapping[bytes, Program]
     unix_s: int
     slot: int
+    distortion: Distortion = UNDISTORTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +118,9 @@ def _run_paid(
         slot=view.slot,
         meter=Meter(budget.units, budget.units),
         changed=dict(paid),
+        log=Log(view.distortion.log_bytes_max),
     )
-    failure = _run_calls(transaction, workspace) or _rent_kept(transaction, workspace)
+    failure = _run_calls(transaction, workspace, view.distortion.foreign) or _rent_kept(transaction, workspace)
     changes = paid if failure else workspace.changed
     return Outcome(
         failure=failure,
@@ -122,11 +135,16 @@ def _run_paid(
     )
 
 
-def _run_calls(transaction: LedgerTransaction, workspace: Workspace) -> TransactionFailure | None:
+def _run_calls(
+    transaction: LedgerTransaction, workspace: Workspace, foreign: bytes | None
+) -> TransactionFailure | None:
     for index, call in enumerate(transaction.calls):
         workspace.outer_index = index
         try:
-            workspace.run(call.program_id, call.metas, call.data, depth=1)
+            if foreign is None or call.program_id in builtins.NATIVE:
+                workspace.run(call.program_id, call.metas, call.data, depth=1)
+            else:
+                workspace.run_inside(foreign, call.program_id, call.metas, call.data)
         except InstructionFailure as failure:
             return failed_instruction(index, failure)
     return None

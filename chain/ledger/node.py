@@ -5,8 +5,10 @@ Synchronous and without a clock of its own: whoever runs it says what time it is
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from solders.hash import Hash
 from solders.instruction import Instruction
@@ -17,11 +19,14 @@ from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
 from chain.keys import ensure_key, ensure_local_keys, local_key_path
-from chain.ledger import builtins, encoding
+from chain.ledger import builtins, encoding, faults
 from chain.ledger.accounts import COMPUTE_BUDGET, MEMO, SYSTEM_PROGRAM, Account, rent_exempt_lamports
 from chain.ledger.archive import Archive, ArchiveInUse, Landed
 from chain.ledger.bank import FINALIZED_SLOTS, Bank, Block, Receipt, Snapshot
+from chain.ledger.execution import UNDISTORTED, Distortion, Outcome
 from chain.ledger.failures import TransactionFailure, failed
+from chain.ledger.faults import Fault, Faults
+from chain.ledger.settings import SLOT_MS
 from chain.ledger.transactions import LedgerTransaction, read_transaction
 from chain.ledger.workspace import Program
 from chain.ledger.zmart import Build, SellMode, zmart_core
@@ -33,6 +38,13 @@ WALLET_LAMPORTS = 1_000 * LAMPORTS_PER_SOL
 """What admin, backend and fee wallet start with."""
 CLOCK_ADVANCE_S_MAX = 315_360_000
 """Ten years, the program's own bound on a market's life (CI 2)."""
+
+DELAYED_MAX = 10_000
+"""Delayed transactions held, as many as a node's retry queue (C4)."""
+DELAY_SLOTS = 5
+"""How late a delayed send lands when nobody says so: 2 s."""
+LAG_SLOTS = 20
+"""How far behind a lagging node is when nobody says so: 8 s."""
 
 _UPGRADEABLE_LOADER = bytes(Pubkey.from_string("BPFLoaderUpgradeab1e11111111111111111111111"))
 _PROGRAM_ACCOUNT_BYTES = 36
@@ -52,6 +64,26 @@ class Place:
     sell_mode: SellMode = "intended"
 
 
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where confirmed transactions of the program are posted; `auth_header` comes back as `Authorization`."""
+
+    url: str
+    auth_header: str
+
+
+class Watcher(Protocol):
+    """Somebody who is told, at once and in order, what happens on the chain; must not change it."""
+
+    def landed(self, receipt: Receipt) -> None:
+        """A transaction was taken in, and is processed."""
+        ...
+
+    def ticked(self, block: Block) -> None:
+        """`block` was opened, which confirms the one before it."""
+        ...
+
+
 class Node:
     """One chain: everything that JSON-RPC asks or tells it."""
 
@@ -64,27 +96,72 @@ class Node:
         self._faucet = ensure_key(local_key_path(place.data_dir, "faucet"))
         self._airdrops = 0
         self._has_unsynced = False
+        self._delayed: list[tuple[int, LedgerTransaction]] = []
+        self.faults = Faults()
+        self.watchers: list[Watcher] = []
+        kept = archive.note("webhook")
+        self.webhook = Webhook(**json.loads(kept)) if kept else None
+        """Where to post, as it was last set; it survives a restart."""
 
-    def submit(self, transaction: LedgerTransaction, is_verified: bool = False) -> Receipt | TransactionFailure:
+    def send(self, transaction: LedgerTransaction, is_verified: bool = False, simulated: Outcome | None = None) -> None:
+        """What `sendTransaction` does once it has checked: land it, unless a fault loses or delays it.
+
+        At most `DELAYED_MAX` are on their way; what does not fit lands at once.
+        """
+        if self.faults.strike(faults.DROP_SEND):
+            return
+        delay = self.faults.strike(faults.DELAY_SEND)
+        if delay is not None and len(self._delayed) < DELAYED_MAX:
+            self._delayed.append((self.bank.tip.slot + _slots_of(delay, DELAY_SLOTS), transaction))
+        else:
+            self.submit(transaction, is_verified, simulated)
+
+    def submit(
+        self, transaction: LedgerTransaction, is_verified: bool = False, simulated: Outcome | None = None
+    ) -> Receipt | TransactionFailure:
         """Land a transaction in the current slot, or say why it never lands.
 
         It is committed to the archive before it becomes current: memory never leads the file. `is_verified` says that
-        its signatures were checked a moment ago.
+        its signatures were checked a moment ago, `simulated` is what it did on the current slot a moment ago.
         """
         if not is_verified and not transaction.signatures_hold():
             return failed("SignatureFailure")
-        receipt = self.bank.prepare(transaction)
+        distortion = self._distortion()
+        receipt = self.bank.prepare(transaction, distortion, simulated if distortion is UNDISTORTED else None)
         if isinstance(receipt, Receipt):
             self._archive_receipt(receipt)
             self.bank.take_in(receipt)
+            for watcher in self.watchers:
+                watcher.landed(receipt)
         return receipt
 
     def tick(self, wall_unix_s: int) -> Block:
         """Open the next slot; what the last one took in is on disk before it counts as confirmed."""
+        self._drop_slots()
         block = self.bank.tick(wall_unix_s + self._clock_offset_s)
         self.archive.open_block(block, is_durable=self._has_unsynced)
         self._has_unsynced = False
+        for watcher in self.watchers:
+            watcher.ticked(block)
+        self._land_delayed(block)
         return block
+
+    def set_fault(self, fault: Fault) -> None:
+        """Turn a fault on, and one that lasts into force."""
+        self.faults.set(fault)
+        lag = self.faults.find(faults.LAG)
+        self.bank.lag(_slots_of(lag, LAG_SLOTS) if lag else 0)
+
+    def clear_faults(self) -> None:
+        """Turn every fault off; what is delayed lands in its time."""
+        self.faults.clear()
+        self.bank.lag(0)
+
+    def set_webhook(self, webhook: Webhook | None) -> None:
+        """Post there from now on, or nowhere."""
+        value = "" if webhook is None else json.dumps({"url": webhook.url, "auth_header": webhook.auth_header})
+        self.archive.keep_note("webhook", value.encode())
+        self.webhook = webhook
 
     def advance_clock(self, seconds: int) -> Block:
         """Move the Clock sysvar forwards for good; neither slots nor block height move (decisions P6)."""
@@ -117,18 +194,59 @@ class Node:
         return read_transaction(bytes(VersionedTransaction(message, [pair])))
 
     def _archive_receipt(self, receipt: Receipt) -> None:
-        transaction = receipt.transaction
-        landed = Landed(
-            signature=transaction.signature,
-            slot=receipt.slot,
-            position=receipt.index,
-            unix_s=receipt.unix_s,
-            version=transaction.version,
-            raw=transaction.raw,
-            meta=encoding.meta_json(receipt),
-        )
-        self.archive.append(landed, receipt.outcome.changes, transaction.keys)
+        self.archive.append(_landed(receipt), receipt.outcome.changes, receipt.transaction.keys)
         self._has_unsynced = True
+
+    def _distortion(self) -> Distortion:
+        truncates = self.faults.strike(faults.TRUNCATE_LOGS)
+        nests = self.faults.strike(faults.FOREIGN_FRAME)
+        if not truncates and not nests:
+            return UNDISTORTED
+        bytes_max = faults.TRUNCATED_LOG_BYTES if truncates else UNDISTORTED.log_bytes_max
+        return Distortion(bytes_max, faults.FOREIGN_PROGRAM if nests else None)
+
+    def _drop_slots(self) -> None:
+        wanted = self.faults.find(faults.DROP_SLOT)
+        droppable = self.bank.droppable() if wanted else []
+        if wanted is not None and wanted.slot is not None:
+            droppable = [slot for slot in droppable if slot == wanted.slot]
+        if wanted is None or not droppable or self.faults.strike(faults.DROP_SLOT) is None:
+            return
+        for slot in droppable[: wanted.slots or 1]:
+            self._drop(slot)
+
+    def _drop(self, slot: int) -> None:
+        """Memory leads the file here for a moment: should the file fail, the slot clock ends the ledger."""
+        fork = self.bank.drop(slot)
+        history = ((_landed(receipt), receipt.transaction.keys) for receipt in fork.receipts)
+        self.archive.replace_from(slot, fork.blocks, history, fork.accounts)
+        self._has_unsynced = True
+
+    def _land_delayed(self, block: Block) -> None:
+        due = [transaction for slot, transaction in self._delayed if slot <= block.slot]
+        self._delayed = [(slot, transaction) for slot, transaction in self._delayed if slot > block.slot]
+        for transaction in due:
+            self.submit(transaction)
+
+
+def _landed(receipt: Receipt) -> Landed:
+    transaction = receipt.transaction
+    return Landed(
+        signature=transaction.signature,
+        slot=receipt.slot,
+        position=receipt.index,
+        unix_s=receipt.unix_s,
+        version=transaction.version,
+        raw=transaction.raw,
+        meta=encoding.meta_json(receipt),
+    )
+
+
+def _slots_of(fault: Fault, slots_default: int) -> int:
+    """A fault's length in slots; seconds count as slots of the usual length, so that slots by hand work too."""
+    if fault.slots is not None:
+        return fault.slots
+    return slots_default if fault.seconds is None else -(-fault.seconds * 1_000 // SLOT_MS)
 
 
 def open_node(place: Place, wall_unix_s: int, entropy: bytes) -> Node:

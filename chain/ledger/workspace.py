@@ -30,15 +30,16 @@ class InnerCall:
 class Log:
     """The transaction's log lines within a node's byte limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int = LOG_BYTES_MAX) -> None:
         self.lines: list[str] = []
         self._bytes = 0
+        self._bytes_max = bytes_max
         self._is_truncated = False
 
     def add(self, line: str) -> None:
         """Append `line`; what does not fit is dropped and one marker is written, later shorter lines may still fit."""
         size = len(line.encode())
-        if self._bytes + size >= LOG_BYTES_MAX:
+        if self._bytes + size >= self._bytes_max:
             if not self._is_truncated:
                 self.lines.append("Log truncated")
                 self._is_truncated = True
@@ -103,6 +104,27 @@ class Workspace:
                 raise
             raise final from failure
         self._log_consumed(program_id, before)
+        self.log.add(f"Program {name} success")
+
+    def run_inside(self, foreign: bytes, program_id: bytes, metas: tuple[Meta, ...], data: bytes) -> None:
+        """Run one instruction as if the program `foreign` had called it; raises as `run`.
+
+        The foreign frame repeats the instruction's first data line as its own: whoever counts that one has been
+        deceived (C3).
+        """
+        name = key_text(foreign)
+        self.log.add(f"Program {name} invoke [1]")
+        before, written = self.meter.left, len(self.log.lines)
+        try:
+            self.run(program_id, metas, data, depth=2)
+        except InstructionFailure as failure:
+            self._log_consumed(foreign, before)
+            self.log.add(f"Program {name} failed: {failure.logged}")
+            raise
+        forged = next((line for line in self.log.lines[written:] if line.startswith("Program data: ")), None)
+        if forged is not None:
+            self.log.add(forged)
+        self._log_consumed(foreign, before)
         self.log.add(f"Program {name} success")
 
     def _as_loader_says(self, program_id: bytes, failure: InstructionFailure) -> InstructionFailure:

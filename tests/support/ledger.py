@@ -146,7 +146,8 @@ _CHILD = """
 import asyncio, sys
 from pathlib import Path
 from chain.ledger import LedgerSettings, serve
-asyncio.run(serve(LedgerSettings(Path(sys.argv[1]), rpc_port=int(sys.argv[2]), slot_ms=int(sys.argv[3]))))
+data_dir, port, slot_ms = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+asyncio.run(serve(LedgerSettings(data_dir, rpc_port=port, pubsub_port=0, slot_ms=slot_ms)))
 """
 
 

@@ -44,6 +44,13 @@ class Display:
             )
         return account_json(account, self.encoding, self.window)
 
+    def show_anyhow(self, account: Account) -> dict[str, Any]:
+        """The account as JSON, in base64 where base58 would be refused."""
+        try:
+            return self.show(account)
+        except RpcError:
+            return account_json(account, "base64", self.window)
+
 
 def _window(value: Any) -> tuple[int, int] | None:
     if value is None:
@@ -81,7 +88,7 @@ def get_multiple_accounts(node: Node, params: Params) -> dict[str, Any]:
 def get_program_accounts(node: Node, params: Params) -> Any:
     """Every account a program owns that passes all filters."""
     owner, config = params.pubkey(0), params.config(1)
-    block, display, wanted = read_block(node, config), Display(config), _filters(config.raw("filters"))
+    block, display, wanted = read_block(node, config), Display(config), read_filters(config.raw("filters"))
     found = [
         {"pubkey": key_text(key), "account": display.show(account)}
         for key, account in node.bank.owned_by(owner, block.slot)
@@ -90,7 +97,8 @@ def get_program_accounts(node: Node, params: Params) -> Any:
     return in_context(block, found) if config.flag("withContext") else found
 
 
-def _filters(value: Any) -> list[Predicate]:
+def read_filters(value: Any) -> list[Predicate]:
+    """The filters of a request; raises -32602 for one that is none, or too many."""
     if value is None:
         return []
     if not isinstance(value, list):

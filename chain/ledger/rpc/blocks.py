@@ -1,4 +1,4 @@
-"""Methods about slots, blocks and fees."""
+"""Methods about slots, fees and the node itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chain.ledger.bank import Block
 from chain.ledger.execution import LAMPORTS_PER_SIGNATURE
 from chain.ledger.failures import TransactionFailure
 from chain.ledger.node import Node
-from chain.ledger.rpc.faults import BLOCK_NOT_AVAILABLE, RpcError, invalid_params
+from chain.ledger.rpc.faults import NODE_UNHEALTHY, RpcError, invalid_params
 from chain.ledger.rpc.params import Params, packet, pubkey, read_block
 from chain.ledger.transactions import MalformedTransaction, read_message, resolve
 
@@ -28,8 +28,11 @@ def in_context(block: Block, value: Any) -> dict[str, Any]:
     return {"context": {"slot": block.slot, "apiVersion": API_VERSION}, "value": value}
 
 
-def get_health(_node: Node, _params: Params) -> str:
-    """A node that answers is healthy: there is no cluster to lag behind."""
+def get_health(node: Node, _params: Params) -> str:
+    """`ok` unless reads lag behind what the chain has done."""
+    behind = node.bank.tip.slot - node.bank.block("processed").slot
+    if behind:
+        raise RpcError(NODE_UNHEALTHY, f"Node is behind by {behind} slots", {"numSlotsBehind": behind})
     return "ok"
 
 
@@ -106,18 +109,9 @@ def get_recent_prioritization_fees(node: Node, params: Params) -> list[dict[str,
     if params.count:
         for address in params.items(0, FEE_ADDRESSES_MAX):
             pubkey(address)
-    newest = node.bank.tip.slot
-    recent = [block.slot for block in node.bank.recent_blocks() if block.slot > newest - FEE_HISTORY_SLOTS]
+    newest = node.bank.block("processed").slot
+    recent = [b.slot for b in node.bank.recent_blocks() if newest - FEE_HISTORY_SLOTS < b.slot <= newest]
     return [{"slot": slot, "prioritizationFee": 0} for slot in recent]
-
-
-def get_block_time(node: Node, params: Params) -> int:
-    """Unix seconds of a slot that is still kept."""
-    slot = params.number(0)
-    block = node.archive.block(slot)
-    if block is None:
-        raise RpcError(BLOCK_NOT_AVAILABLE, f"Block not available for slot {slot}")
-    return block.unix_s
 
 
 METHODS = {
@@ -132,5 +126,4 @@ METHODS = {
     "isBlockhashValid": is_blockhash_valid,
     "getFeeForMessage": get_fee_for_message,
     "getRecentPrioritizationFees": get_recent_prioritization_fees,
-    "getBlockTime": get_block_time,
 }

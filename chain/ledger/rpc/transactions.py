@@ -1,4 +1,4 @@
-"""Methods about transactions: sending, simulating, following, reading back."""
+"""Methods about transactions to come: sending and simulating."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from typing import Any
 
 from solders.hash import Hash
 
-from chain.ledger.archive import Landed
 from chain.ledger.bank import Block
-from chain.ledger.encoding import inner_json, parsed_meta, status_json, transaction_json
+from chain.ledger.encoding import inner_json
 from chain.ledger.execution import Outcome
 from chain.ledger.node import Node
 from chain.ledger.rpc.accounts import Display
 from chain.ledger.rpc.blocks import in_context
-from chain.ledger.rpc.faults import PREFLIGHT_FAILURE, SIGNATURE_FAILURE, UNSUPPORTED_VERSION, RpcError, invalid_params
-from chain.ledger.rpc.params import Config, Params, packet, pubkey, read_block, signature
+from chain.ledger.rpc.faults import PREFLIGHT_FAILURE, SIGNATURE_FAILURE, RpcError, invalid_params
+from chain.ledger.rpc.params import Config, Params, packet, pubkey, read_block
 from chain.ledger.transactions import LedgerTransaction, MalformedTransaction, read_transaction
-from domain.ids import base58_encode
 
-STATUSES_MAX = 256
-SIGNATURES_MAX = 1_000
 SIMULATED_ACCOUNTS_MAX = 100
-ENCODINGS = ("json", "jsonParsed", "base64", "base58", "binary")
 
 
 def send_transaction(node: Node, params: Params) -> str:
@@ -34,19 +29,20 @@ def send_transaction(node: Node, params: Params) -> str:
     config = params.config(1)
     transaction = _read(params.text(0), config.text("encoding", "base58"))
     is_checked = not config.flag("skipPreflight")
-    if is_checked:
-        _preflight(node, transaction, config)
-    node.submit(transaction, is_verified=is_checked)
-    return base58_encode(transaction.signature)
+    simulated = _preflight(node, transaction, config) if is_checked else None
+    node.send(transaction, is_verified=is_checked, simulated=simulated)
+    return str(transaction.parsed.signatures[0])
 
 
-def _preflight(node: Node, transaction: LedgerTransaction, config: Config) -> None:
+def _preflight(node: Node, transaction: LedgerTransaction, config: Config) -> Outcome | None:
+    """Check and simulate; the outcome is returned when it was simulated on the slot in which it will land."""
     block = read_block(node, Config({**config.values, "commitment": config.commitment(name="preflightCommitment")}))
     _verify(transaction)
     outcome = node.bank.simulate(transaction, block)
     if outcome.failure is not None:
         data = _simulation(outcome)
         raise RpcError(PREFLIGHT_FAILURE, f"Transaction simulation failed: {outcome.failure.words}", data)
+    return outcome if block is node.bank.tip else None
 
 
 def _verify(transaction: LedgerTransaction) -> None:
@@ -110,101 +106,7 @@ def _simulated_accounts(node: Node, wanted: Any, outcome: Outcome, block: Block)
     return [display.show(account) if account else None for account in after]
 
 
-def get_signature_statuses(node: Node, params: Params) -> dict[str, Any]:
-    """Where up to 256 signatures stand; beyond the recent ones only with searchTransactionHistory."""
-    signatures = [signature(item) for item in params.items(0, STATUSES_MAX)]
-    searches = params.config(1).flag("searchTransactionHistory")
-    return in_context(node.bank.tip, [_status(node, item, searches) for item in signatures])
-
-
-def _status(node: Node, item: bytes, searches: bool) -> dict[str, Any] | None:
-    if node.bank.landed_slot(item) is None and not searches:
-        return None
-    landed = node.archive.transaction(item)
-    if landed is None:
-        return None
-    err, commitment = landed.meta["err"], commitment_of(node, landed.slot)
-    return {
-        "slot": landed.slot,
-        "confirmations": None if commitment == "finalized" else node.bank.tip.slot - landed.slot,
-        "err": err,
-        "status": status_json(err),
-        "confirmationStatus": commitment,
-    }
-
-
-def commitment_of(node: Node, slot: int) -> str:
-    """How settled `slot` is."""
-    for commitment in ("finalized", "confirmed"):
-        if slot <= node.bank.block(commitment).slot:
-            return commitment
-    return "processed"
-
-
-def get_signatures_for_address(node: Node, params: Params) -> list[dict[str, Any]]:
-    """Signatures that name an address, newest first."""
-    key, config = params.pubkey(0), params.config(1)
-    config.history_commitment()
-    newest = read_block(node, config).slot
-    limit = config.number("limit")
-    if limit is not None and not 1 <= limit <= SIGNATURES_MAX:
-        raise invalid_params(f"Invalid limit; max {SIGNATURES_MAX}")
-    found = node.archive.mentioning(
-        key, newest, config.signature("before"), config.signature("until"), limit or SIGNATURES_MAX
-    )
-    return [_signature_json(node, landed) for landed in found]
-
-
-def _signature_json(node: Node, landed: Landed) -> dict[str, Any]:
-    return {
-        "signature": base58_encode(landed.signature),
-        "slot": landed.slot,
-        "err": landed.meta["err"],
-        "memo": None,
-        "blockTime": landed.unix_s,
-        "confirmationStatus": commitment_of(node, landed.slot),
-    }
-
-
-def get_transaction(node: Node, params: Params) -> dict[str, Any] | None:
-    """One landed transaction with its logs, null while the asked commitment does not have it."""
-    item, config = signature(params.text(0)), params.config(1)
-    commitment = config.history_commitment()
-    encoding = config.text("encoding", "json")
-    if encoding not in ENCODINGS:
-        raise invalid_params(f"Invalid params: unknown variant `{encoding}`.")
-    landed = node.archive.transaction(item)
-    if landed is None or landed.slot > node.bank.block(commitment).slot:
-        return None
-    return _transaction_json(landed, encoding, config.number("maxSupportedTransactionVersion"))
-
-
-def _transaction_json(landed: Landed, encoding: str, version_max: int | None) -> dict[str, Any]:
-    if landed.version is not None and version_max is None:
-        raise RpcError(
-            UNSUPPORTED_VERSION,
-            f"Transaction version ({landed.version}) is not supported by the requesting client. Please try the request"
-            ' again with the following configuration parameter: "maxSupportedTransactionVersion": 0',
-        )
-    shape = read_transaction(landed.raw)
-    meta: dict[str, Any] = landed.meta
-    if encoding == "jsonParsed":
-        meta = parsed_meta(meta, [base58_encode(key) for key in shape.keys])
-    shown = {
-        "slot": landed.slot,
-        "blockTime": landed.unix_s,
-        "meta": meta,
-        "transaction": transaction_json(landed.raw, encoding, shape.writable),
-    }
-    if version_max is not None:
-        shown["version"] = "legacy" if landed.version is None else landed.version
-    return shown
-
-
 METHODS = {
     "sendTransaction": send_transaction,
     "simulateTransaction": simulate_transaction,
-    "getSignatureStatuses": get_signature_statuses,
-    "getSignaturesForAddress": get_signatures_for_address,
-    "getTransaction": get_transaction,
 }
