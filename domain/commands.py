@@ -12,7 +12,10 @@ from domain.tally import VoteType
 
 @dataclass(frozen=True, slots=True)
 class CastVote:
-    """One wallet's vote; `vote_id` is new for each call, `request_id` is the caller's key for repeats."""
+    """One wallet's vote; `vote_id` is new for each call, `request_id` is the caller's key for repeats.
+
+    `weight` is 1 on a proposal and the wallet's shares on a dispute, read at `weight_slot` (T8).
+    """
 
     market_id: MarketId
     vote_id: str
@@ -21,6 +24,7 @@ class CastVote:
     choice: bool
     weight: int
     request_id: str | None
+    weight_slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Why a command is not done: sentences about the world, never errors of ours.
 
 Precedence for a vote: TooManyAttempts, MarketNotFound, RequestIdReused, WrongState, VotingClosing, AlreadyVoted.
-A repeat with the same request_id is answered as the first time before any of them but the first.
+A repeat with the same request_id is answered as the first time before any of them but the first. NoPosition is found
+before the vote goes to its market, by whoever looks up the weight; it comes after MarketNotFound and WrongState.
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ class AlreadyVoted:
 
 
 @dataclass(frozen=True, slots=True)
+class NoPosition:
+    """A dispute is voted on with shares, and this wallet has none in the market (T8, CI D17)."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
 class RequestIdReused:
     """The same request_id came with another body."""
 
@@ -78,6 +86,7 @@ Refusal = (
     | WrongState
     | VotingClosing
     | AlreadyVoted
+    | NoPosition
     | RequestIdReused
     | NotTheCreator
     | AlreadyInState

@@ -58,6 +58,9 @@ TABLE: Mapping[object, Entry] = {
         StatusCode.RESOURCE_EXHAUSTED,
         "this wallet was refused too often on market {market_id}, try again in {retry_after_s} s",
     ),
+    refusals.NoPosition: Entry(
+        "NO_POSITION", StatusCode.PERMISSION_DENIED, "this wallet has no shares in market {market_id} to vote with"
+    ),
     refusals.RequestIdReused: Entry("REQUEST_ID_REUSED", _INVALID, "request_id {request_id} came with another body"),
     refusals.NotTheCreator: Entry(
         "NOT_THE_CREATOR", StatusCode.PERMISSION_DENIED, "only the creator of market {market_id} may do this"

@@ -18,6 +18,7 @@ from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket
 from domain.tally import Tally, VoteType
+from domain.votes import StoredVote
 
 Row = Mapping[str, Any]
 
@@ -122,6 +123,24 @@ def ballot_row(ballot: Ballot) -> tuple[str | None, ...]:
         str(vote.weight),
         vote.request_id,
         str(ballot.market_version),
+        None if vote.weight_slot is None else str(vote.weight_slot),
+    )
+
+
+def stored_vote_of(row: Row) -> StoredVote:
+    """The vote in a row of `list_votes`."""
+    return StoredVote(
+        vote_id=row["vote_id"],
+        market_id=row["market_id"],
+        wallet=row["user_pubkey"],
+        vote_type=VoteType(row["vote_type"]),
+        choice=row["vote"],
+        weight=row["weight"],
+        weight_slot=row["weight_slot"],
+        source=row["source"],
+        transaction_signature=row["tx_signature"],
+        market_version=row["market_version"],
+        created_at=row["created_at"],
     )
 
 

@@ -36,11 +36,11 @@ SELECT id, epoch FROM virtual_shards WHERE id = ANY ($1::text[]::smallint[]) FOR
 
 -- name: insert_ballots
 INSERT INTO vote_records
-    (id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, market_version)
+    (id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, market_version, weight_slot)
 SELECT id::uuid, market_id, user_pubkey, vote_type, vote::boolean, weight::numeric, 'api', request_id,
-    market_version::bigint
-FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8))
-    AS ballots (id, market_id, user_pubkey, vote_type, vote, weight, request_id, market_version)
+    market_version::bigint, weight_slot::bigint
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9))
+    AS ballots (id, market_id, user_pubkey, vote_type, vote, weight, request_id, market_version, weight_slot)
 ON CONFLICT DO NOTHING
 RETURNING id::text;
 
@@ -80,6 +80,24 @@ CROSS JOIN LATERAL (
     WHERE v.market_id = w.market_id AND v.vote_type = w.vote_type
         AND v.market_version > w.version::bigint AND v.market_version <= m.version
 ) AS after;
+
+-- name: list_votes
+-- Newest first: a market's versions grow. Each type is walked down vote_records_version by itself, so a page costs its
+-- own rows and those of one version more, however many votes there are.
+SELECT v.*
+FROM (VALUES ('proposal'), ('dispute')) AS kind (vote_type)
+CROSS JOIN LATERAL (
+    SELECT id::text AS vote_id, market_id, user_pubkey, vote_type, vote, weight, weight_slot, source, tx_signature,
+        market_version, created_at
+    FROM vote_records AS r
+    WHERE r.market_id = $1 AND r.vote_type = kind.vote_type
+        AND r.market_version <= $3::bigint AND (r.market_version, r.id) < ($3::bigint, $4::text::uuid)
+    ORDER BY r.market_version DESC, r.id DESC
+    LIMIT $5
+) AS v
+WHERE $2::text IS NULL OR kind.vote_type = $2
+ORDER BY v.market_version DESC, v.vote_id::uuid DESC
+LIMIT $5;
 
 -- === markets ===
 

@@ -144,6 +144,7 @@ CREATE TABLE vote_records (
     CONSTRAINT vote_records_once UNIQUE (market_id, user_pubkey, vote_type)
 );
 
+    weight_slot bigint CHECK (weight_slot >= 0), -- when the chain showed the weight of a dispute vote (T8)
 CREATE UNIQUE INDEX vote_records_request ON vote_records (user_pubkey, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX vote_records_version ON vote_records (market_id, vote_type, market_version);
 
