@@ -41,6 +41,41 @@ class ObservedMarket:
     proposal_dislikes: int
     dispute_agree: int
     dispute_disagree: int
+    resolver: Wallet | None = None
+    """Who proposed the outcome; a key of zeros before that, None in reads that were stored without it."""
+    content_hash: str = ""
+    """The question's IPFS hash, and the evidence's once an outcome is proposed: the program keeps both in one field."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPosition:
+    """One read of a UserPosition (CI 4.3); `market` is the market's address, shares have 9 decimals, money is lamports.
+
+    Claiming leaves the shares as they are; selling leaves `total_invested` as it is.
+    """
+
+    market: Wallet
+    user: Wallet
+    slot: int
+    shares_yes: int
+    shares_no: int
+    total_invested: int
+    trades_count: int
+    last_trade_at_s: int
+    has_claimed: bool
+    claimed_amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedVote:
+    """One read of a VoteRecord (CI 4.4); `vote` is a like, or in a dispute that the proposed outcome is wrong."""
+
+    market: Wallet
+    user: Wallet
+    slot: int
+    is_dispute: bool
+    vote: bool
+    voted_at_s: int
 
 
 @dataclass(frozen=True, slots=True)
