@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +177,10 @@ CASES: dict[str, tuple[list[Instruction], list[Keypair]]] = {
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    place = Place(tmp_path, Pubkey.from_string(NEWEST_PROGRAM_ID))
-    return Pair(open_node(place, NOW, bytes(range(32))))
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    node = open_node(Place(tmp_path, Pubkey.from_string(NEWEST_PROGRAM_ID)), NOW, bytes(range(32)))
+    yield Pair(node)
+    node.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case).replace(" ", "-"))
