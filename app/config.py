@@ -74,12 +74,31 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="PostgreSQL; unset: the embedded one")
     redis_url: str | None = Field(None, description="Redis or Valkey; unset: the embedded one")
     solana_rpc_url: str | None = Field(None, description="Solana JSON-RPC; unset: the local ledger")
+    solana_rpc_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further Solana JSON-RPC endpoints of the same cluster, best first, comma separated"
+    )
+    genesis_hash: str | None = Field(
+        None, description="The only cluster that is spoken to; unset: that of the first endpoint which answers"
+    )
     database_pool: int = Field(8, ge=1, le=64, description="Connections of one server process; each shard has its own")
 
     program_id: str = Field(NEWEST_PROGRAM_ID, description="The zmart_core program; no default in production")
     backend_keypair: Path | None = Field(None, description="Solana JSON key file of the backend authority")
     admin_keypair: Path | None = Field(None, description="Solana JSON key file of the admin; optional")
     slot_ms: int = Field(400, ge=20, le=5000, description="Slot time of the local ledger in milliseconds")
+
+    priority_fee_lamports_max: int = Field(
+        50_000, ge=0, description="Most that one transaction pays on top of its signature fee"
+    )
+    fee_lamports_per_day: int = Field(
+        2_000_000_000, ge=5_000, description="Most that all transactions of 24 hours may cost; then nothing is signed"
+    )
+    breaker_failures: int = Field(
+        5, ge=1, le=100, description="Failures in a row after which an RPC endpoint is left alone"
+    )
+    breaker_open_s: float | None = Field(
+        None, gt=0, le=600, description="How long it is left alone; unset: 60 s, 1 s for the local ledger"
+    )
 
     shards: int = Field(
         default_factory=lambda: min(max(os.cpu_count() or 1, 1), 16), ge=1, le=64, description="Shard processes"
@@ -104,7 +123,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("service_keys", "ws_origins"):
+        for name in ("service_keys", "ws_origins", "solana_rpc_fallbacks"):
             if isinstance(text := values.get(name), str):
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
         return values
@@ -140,6 +159,18 @@ class Settings(BaseSettings):
     def rpc_url(self) -> str:
         """Where Solana is spoken to."""
         return self.solana_rpc_url or f"http://{self.host}:{self.ports.ledger_rpc}"
+
+    @property
+    def rpc_urls(self) -> tuple[str, ...]:
+        """Every endpoint of Solana, best first."""
+        return (self.rpc_url, *self.solana_rpc_fallbacks)
+
+    @property
+    def rpc_breaker_s(self) -> float:
+        """How long a failing endpoint is left alone; our own ledger is back in a moment."""
+        if self.breaker_open_s is not None:
+            return self.breaker_open_s
+        return 60.0 if self.solana_rpc_url else 1.0
 
     @property
     def backend_key_path(self) -> Path:

@@ -1,9 +1,12 @@
-"""The chain agent's desk: sends what is planned, and reads the clock and GlobalConfig for the shards."""
+"""The chain agent's desk: checks that everything fits, sends what is planned, reads the chain for the shards.
+
+What does not fit is neither worked around nor a reason to die: the desk waits, says what to mend, and looks again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -12,12 +15,16 @@ from actors.chain_agent import News
 from actors.messages import ChainNews, WorkSettled
 from app import clock
 from app.config import Settings
+from app.wiring_chain import chain_reader, fee_settings, signing_keys
+from chain.checks import Misfit, authority_misfits, cluster_misfits
 from chain.client import ChainReader, ConfigMissing
-from chain.keys import SigningKeys, load_key
+from chain.endpoints import RpcPool
+from chain.keys import KeyFileError, SigningKeys
 from chain.program import UndecodableAccount
-from chain.rpc import ChainUnavailable
+from chain.rpc import ChainUnavailable, RpcRefused, Sleep
 from chain.sender import Sender
 from domain.intents import Settlement
+from domain.journal import AlertNote
 from domain.observed import ChainConfig
 from storage.database import database_pool
 from storage.outages import StorageUnavailable
@@ -28,53 +35,128 @@ CLOCK_S = 0.5
 CONFIG_S = 5.0
 """How often GlobalConfig is read."""
 RETRY_S_MAX = 5.0
+MISFIT_S = 10.0
+"""How often what does not fit is looked at again, and the sentence repeated."""
 POOL_MAX = 4
 
 log = structlog.get_logger("desk")
 
 
 class Desk:
-    """Implements `actors.chain_agent.ChainDesk` over one RPC connection pool and one database pool.
+    """Implements `actors.chain_agent.ChainDesk` over one set of RPC connections and one database pool.
 
-    Outages of either are waited out; rows stay where they are. Any other exception ends the agent's process.
+    Outages of the chain are waited out; rows stay where they are. Any other exception ends the agent's process.
     """
 
-    def __init__(self, reader: ChainReader, keys: SigningKeys, database_url: str) -> None:
-        self._reader = reader
-        self._keys = keys
+    def __init__(self, settings: Settings, database_url: str, sleep: Sleep = asyncio.sleep) -> None:
+        self._settings = settings
         self._database_url = database_url
+        self._sleep = sleep
         self._config: ChainConfig | None = None
 
     async def run(self, wake: asyncio.Event, publish: Callable[[News], None]) -> None:
         """Work until cancelled."""
         database = await database_pool(self._database_url, POOL_MAX, "zmart-chain-agent")
         store = PostgresTransactionStore(database)
-        sender = Sender(self._reader, self._keys, store)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(sender.run(wake, lambda settlement: _settled(settlement, publish)))
-                tasks.create_task(self._watch(store, publish))
+            keys, reader = await self._opened(store)
+            try:
+                await self._work(reader, keys, store, wake, publish)
+            finally:
+                await reader.close()
         finally:
-            await self._reader.close()
             await database.close()
 
-    async def _watch(self, store: PostgresTransactionStore, publish: Callable[[News], None]) -> None:
+    async def _work(
+        self,
+        reader: ChainReader,
+        keys: SigningKeys,
+        store: PostgresTransactionStore,
+        wake: asyncio.Event,
+        publish: Callable[[News], None],
+    ) -> None:
+        await self._until_fit(store, lambda: cluster_misfits(reader, self._settings.genesis_hash))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(reader, keys, store, publish))
+            if isinstance(reader.rpc, RpcPool):
+                tasks.create_task(reader.rpc.watch())
+            # Clock and GlobalConfig are read meanwhile: votes are taken whether or not anything can be sent.
+            await self._until_fit(store, lambda: authority_misfits(reader, keys))
+            sender = Sender(reader, keys, store, fees=fee_settings(self._settings))
+            tasks.create_task(sender.run(wake, lambda settlement: _settled(settlement, publish)))
+
+    # --- what does not fit ----------------------------------------------------------------------------------------
+
+    async def _opened(self, store: PostgresTransactionStore) -> tuple[SigningKeys, ChainReader]:
+        """Keys and reader as the settings describe them, once they can be made."""
+        while True:
+            try:
+                return signing_keys(self._settings), chain_reader(self._settings)
+            except KeyFileError as fault:
+                mend = "Correct ZMART_BACKEND_KEYPAIR or ZMART_ADMIN_KEYPAIR, or the file."
+                misfit = Misfit("key file", str(fault), mend)
+            except ValueError:
+                seen = f"{self._settings.program_id!r} is no program id"
+                misfit = Misfit("program", seen, "Set ZMART_PROGRAM_ID to the base58 address of zmart_core.")
+            await self._report([misfit], store)
+            await self._sleep(MISFIT_S)
+
+    async def _until_fit(
+        self, store: PostgresTransactionStore, look: Callable[[], Awaitable[Sequence[Misfit]]]
+    ) -> None:
+        """Return once nothing fatal is found; a chain that does not answer is asked again."""
+        while True:
+            wait_s = MISFIT_S
+            try:
+                misfits = await look()
+                await self._report(misfits, store)
+                if not any(misfit.is_fatal for misfit in misfits):
+                    return
+            except (ChainUnavailable, RpcRefused, UndecodableAccount) as outage:
+                wait_s = CLOCK_S
+                log.warning("chain not read", error=str(outage), retry_in_s=wait_s)
+            await self._sleep(wait_s)
+
+    async def _report(self, misfits: Sequence[Misfit], store: PostgresTransactionStore) -> None:
+        for misfit in misfits:
+            waits = "nothing is sent until it fits" if misfit.is_fatal else "approvals wait for the admin"
+            log.error("does not fit", subject=misfit.subject, seen=misfit.seen, mend=misfit.mend, consequence=waits)
+            try:
+                await store.raise_alert(_alert(misfit))
+            except StorageUnavailable as outage:
+                log.warning("alert not stored", error=str(outage))
+
+    # --- what the shards are told ---------------------------------------------------------------------------------
+
+    async def _watch(
+        self,
+        reader: ChainReader,
+        keys: SigningKeys,
+        store: PostgresTransactionStore,
+        publish: Callable[[News], None],
+    ) -> None:
         """Read clock and GlobalConfig for ever; while that fails, shards carry the last reading on."""
         pause_s, config_due_s = CLOCK_S, 0.0
         while True:
             try:
-                publish(ChainNews(await self._reader.clock(), None))
+                publish(ChainNews(await reader.clock(), None))
                 if clock.monotonic_s() >= config_due_s:
-                    await self._read_config(store, publish)
+                    await self._read_config(reader, keys, store, publish)
                     config_due_s = clock.monotonic_s() + CONFIG_S
                 pause_s = CLOCK_S
-            except (ChainUnavailable, ConfigMissing, UndecodableAccount, StorageUnavailable) as outage:
+            except (ChainUnavailable, RpcRefused, ConfigMissing, UndecodableAccount, StorageUnavailable) as outage:
                 pause_s = min(pause_s * 2, RETRY_S_MAX)
                 log.warning("chain not read", error=str(outage), retry_in_s=pause_s)
-            await asyncio.sleep(pause_s)
+            await self._sleep(pause_s)
 
-    async def _read_config(self, store: PostgresTransactionStore, publish: Callable[[News], None]) -> None:
-        config = await self._reader.config(self._keys)
+    async def _read_config(
+        self,
+        reader: ChainReader,
+        keys: SigningKeys,
+        store: PostgresTransactionStore,
+        publish: Callable[[News], None],
+    ) -> None:
+        config = await reader.config(keys)
         if self._config is not None and replace(config, slot=self._config.slot) == self._config:
             return
         await store.save_config(config)
@@ -89,12 +171,13 @@ def _settled(settlement: Settlement, publish: Callable[[News], None]) -> None:
     publish(WorkSettled())
 
 
-def signing_keys(settings: Settings) -> SigningKeys:
-    """The keys this backend signs with; raises KeyFileError for one that cannot be used."""
-    admin = settings.admin_key_path
-    return SigningKeys(load_key(settings.backend_key_path), load_key(admin) if admin is not None else None)
+def _alert(misfit: Misfit) -> AlertNote:
+    """One open alert for each subject, however often it is said."""
+    severity = "CRITICAL" if misfit.is_fatal else "MEDIUM"
+    key = f"chain_misfit:{misfit.subject}"
+    return AlertNote("chain_misfit", severity, key, None, {"seen": misfit.seen, "mend": misfit.mend})
 
 
 def open_desk(settings: Settings, database_url: str) -> Desk:
-    """The desk as the settings describe it."""
-    return Desk(ChainReader.connect(settings.rpc_url, settings.program_id), signing_keys(settings), database_url)
+    """The desk as the settings describe it; nothing is opened yet."""
+    return Desk(settings, database_url)

@@ -13,6 +13,7 @@ from app.embedded.loopback import kept_secret
 from app.identities import challenges, doorkeeper, tokens
 from app.roles_actors import harden
 from app.wiring import database_url
+from app.wiring_chain import chain_reader
 from chain.client import ChainReader
 from chain.program import UndecodableAccount
 from chain.rpc import ChainUnavailable
@@ -119,7 +120,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     router = Router(settings.ports.actor_admin)
     router.directory.start()
     database = await database_pool(database_url(settings), settings.database_pool, "zmart-grpc")
-    reader = ChainReader.connect(settings.rpc_url, settings.program_id)
+    reader = chain_reader(settings)
     parts = Parts(
         router=router,
         accounts=Accounts(reader),

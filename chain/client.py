@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,9 +19,10 @@ from solders.rpc.responses import GetAccountInfoResp, GetGenesisHashResp, GetSlo
 from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.sysvar import CLOCK
 
+from chain.endpoints import PoolSettings, RpcPool
 from chain.keys import SigningKeys
 from chain.program import UndecodableAccount, ZmartProgram
-from chain.rpc import ChainUnavailable, Rpc, RpcSettings, Sleep
+from chain.rpc import Asking, ChainUnavailable, Rpc, RpcSettings, Sleep
 from domain.ids import MarketId
 from domain.observed import ChainClock, ChainConfig, ObservedMarket
 
@@ -44,18 +47,28 @@ class ConfigMissing(Exception):
 class ChainReader:
     """Typed reads of one cluster. Every method raises `ChainUnavailable` when the chain does not answer in time."""
 
-    def __init__(self, rpc: Rpc, program: ZmartProgram) -> None:
+    def __init__(self, rpc: Asking, program: ZmartProgram) -> None:
         self._rpc = rpc
         self._program = program
 
     @classmethod
-    def connect(cls, url: str, program_id: str, sleep: Sleep = asyncio.sleep) -> Self:
-        """A reader with a pool of its own; opens no connection yet."""
-        return cls(Rpc(RpcSettings(url), sleep), ZmartProgram.at(program_id))
+    def connect(
+        cls,
+        urls: str | Sequence[str],
+        program_id: str,
+        sleep: Sleep = asyncio.sleep,
+        *,
+        settings: PoolSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """A reader with connections of its own, to one endpoint or to several, best first; opens none yet."""
+        listed = (urls,) if isinstance(urls, str) else urls
+        rpcs = [Rpc(RpcSettings(url), sleep) for url in listed]
+        return cls(RpcPool(rpcs, settings, clock=clock, sleep=sleep), ZmartProgram.at(program_id))
 
     @property
-    def rpc(self) -> Rpc:
-        """The endpoint, for whoever sends over the same pool."""
+    def rpc(self) -> Asking:
+        """The endpoints, for whoever sends over the same connections."""
         return self._rpc
 
     @property
@@ -95,6 +108,11 @@ class ChainReader:
             raise ConfigMissing(str(self._program.program_id), str(address))
         self._check_owner(address, account)
         return self._program.config(account.data, slot, keys.backend.wallet, keys.admin.wallet if keys.admin else None)
+
+    async def has_program(self) -> bool:
+        """Whether an executable account stands at the program id."""
+        account, _ = await self._account(self._program.program_id)
+        return account is not None and account.executable
 
     async def clock(self) -> ChainClock:
         """The Clock sysvar (decisions P6)."""

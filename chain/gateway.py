@@ -1,24 +1,32 @@
-"""The requests that sending needs: block hash, send, statuses, logs; answers as plain values."""
+"""The requests that sending needs: block hash, prices, simulation, send, statuses, logs; answers as plain values."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
+import structlog
 from solders.commitment_config import CommitmentLevel
+from solders.epoch_info import EpochInfo
+from solders.pubkey import Pubkey
 from solders.rpc.config import (
     RpcContextConfig,
     RpcSendTransactionConfig,
     RpcSignatureStatusConfig,
+    RpcSimulateTransactionConfig,
     RpcTransactionConfig,
 )
 from solders.rpc.errors import SendTransactionPreflightFailureMessage
 from solders.rpc.requests import (
+    Body,
     GetEpochInfo,
     GetLatestBlockhash,
     GetSignatureStatuses,
     GetTransaction,
     SendRawTransaction,
+    SimulateVersionedTransaction,
 )
 from solders.rpc.responses import (
     GetEpochInfoResp,
@@ -26,23 +34,36 @@ from solders.rpc.responses import (
     GetSignatureStatusesResp,
     GetTransactionResp,
     SendTransactionResp,
+    SimulateTransactionResp,
 )
 from solders.signature import Signature
+from solders.transaction import VersionedTransaction
 from solders.transaction_status import TransactionConfirmationStatus, TransactionStatus, UiTransactionEncoding
 
 from chain.failures import failure_name
 from chain.plan import ChainFacts, Commitment, Sighting
-from chain.rpc import Rpc, RpcRefused
+from chain.prices import GetRecentPrioritizationFees, RecentPrioritizationFees
+from chain.rpc import Asking, RpcRefused
 from chain.signing import FreshBlockhash
 
 STATUSES_MAX = 256
 """Signatures in one getSignatureStatuses, the node's own limit."""
+
+_log = structlog.get_logger(__name__)
 
 _COMMITMENTS = {  # the library's enum has no hash
     int(TransactionConfirmationStatus.Processed): Commitment.PROCESSED,
     int(TransactionConfirmationStatus.Confirmed): Commitment.CONFIRMED,
     int(TransactionConfirmationStatus.Finalized): Commitment.FINALIZED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What running a transaction would do now: the name of its failure or None, and the compute units it used."""
+
+    failure: str | None
+    units: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +74,9 @@ class SendAnswer:
 
 
 class Gateway:
-    """Sending over one endpoint. Raises `ChainUnavailable`; after a send that means the outcome is unknown."""
+    """Sending over one endpoint or several. Raises `ChainUnavailable`; after a send the outcome may then be unknown."""
 
-    def __init__(self, rpc: Rpc) -> None:
+    def __init__(self, rpc: Asking) -> None:
         self._rpc = rpc
 
     async def fresh_blockhash(self) -> FreshBlockhash:
@@ -64,12 +85,31 @@ class Gateway:
         answer = await self._rpc.ask(body, GetLatestBlockhashResp)
         return FreshBlockhash(answer.value.blockhash, answer.value.last_valid_block_height, answer.context.slot)
 
+    async def recent_prices(self, payers: Sequence[Pubkey]) -> Sequence[int]:
+        """What recent blocks took for a compute unit, in micro-lamports; nothing from a node that does not tell."""
+        body = cast(Body, GetRecentPrioritizationFees(payers))
+        try:
+            answer: Any = await self._rpc.ask(body, cast(Any, RecentPrioritizationFees))
+        except RpcRefused as refusal:
+            _log.info("prices.not_told", fault=str(refusal))
+            return ()
+        prices: tuple[int, ...] = answer.prices
+        return prices
+
+    async def simulate(self, transaction: VersionedTransaction, min_slot: int) -> Simulation:
+        """Run an unsigned transaction on a state no older than `min_slot`; nothing can land."""
+        config = RpcSimulateTransactionConfig(
+            sig_verify=False, commitment=CommitmentLevel.Confirmed, min_context_slot=min_slot
+        )
+        answer = await self._rpc.ask(SimulateVersionedTransaction(transaction, config), SimulateTransactionResp)
+        value = answer.value
+        failure = failure_name(value.err, value.logs or []) if value.err is not None else None
+        return Simulation(failure, value.units_consumed)
+
     async def send(self, raw: bytes, preflight: bool) -> SendAnswer:
-        """Hand the bytes to the node once; preflight at confirmed, as the block hash; the node never retries itself."""
+        """Hand the bytes to one node once; preflight at confirmed, as the block hash; the node never retries itself."""
         config = RpcSendTransactionConfig(
-            skip_preflight=not preflight,
-            preflight_commitment=CommitmentLevel.Confirmed,
-            max_retries=0,
+            skip_preflight=not preflight, preflight_commitment=CommitmentLevel.Confirmed, max_retries=0
         )
         try:
             await self._rpc.ask_once(SendRawTransaction(raw, config), SendTransactionResp)
@@ -78,19 +118,29 @@ class Gateway:
         return SendAnswer(None)
 
     async def facts(self, signatures: Sequence[str]) -> dict[str, ChainFacts]:
-        """One look at up to 256 signatures; the finalized tip is read before them."""
-        tip = (
-            await self._rpc.ask(GetEpochInfo(RpcContextConfig(commitment=CommitmentLevel.Finalized)), GetEpochInfoResp)
-        ).value
-        body = GetSignatureStatuses(
-            [Signature.from_string(text) for text in signatures],
-            RpcSignatureStatusConfig(search_transaction_history=True),
-        )
-        answer = await self._rpc.ask(body, GetSignatureStatusesResp)
-        return {
-            text: ChainFacts(tip.absolute_slot, tip.block_height, answer.context.slot, _sighting(status))
-            for text, status in zip(signatures, answer.value, strict=True)
-        }
+        """One look at any number of signatures; the finalized tip is read before them."""
+        tip = await self._tip()
+        parts = [signatures[start : start + STATUSES_MAX] for start in range(0, len(signatures), STATUSES_MAX)]
+        answers = await asyncio.gather(*(self._rpc.ask(_statuses(part), GetSignatureStatusesResp) for part in parts))
+        found: dict[str, ChainFacts] = {}
+        for part, answer in zip(parts, answers, strict=True):
+            for text, status in zip(part, answer.value, strict=True):
+                found[text] = ChainFacts(tip.absolute_slot, tip.block_height, answer.context.slot, _sighting(status))
+        return found
+
+    async def every_look(self, signature: str) -> Sequence[ChainFacts]:
+        """What every endpoint that can be asked says of one signature: proof of absence needs all of them (C4)."""
+        tip = await self._tip()
+        answers = await self._rpc.ask_each(_statuses([signature]), GetSignatureStatusesResp)
+        return [
+            ChainFacts(tip.absolute_slot, tip.block_height, answer.context.slot, _sighting(answer.value[0]))
+            for answer in answers
+        ]
+
+    async def _tip(self) -> EpochInfo:
+        """The finalized slot and height."""
+        body = GetEpochInfo(RpcContextConfig(commitment=CommitmentLevel.Finalized))
+        return (await self._rpc.ask(body, GetEpochInfoResp)).value
 
     async def landed_failure(self, signature: str, sighting: Sighting) -> str:
         """The name of what a landed transaction failed with; its logs decide where the node still has them."""
@@ -102,6 +152,11 @@ class Gateway:
         answer = await self._rpc.ask(GetTransaction(Signature.from_string(signature), config), GetTransactionResp)
         meta = answer.value.transaction.meta if answer.value else None
         return failure_name(sighting.err, (meta.log_messages if meta else None) or [])
+
+
+def _statuses(signatures: Sequence[str]) -> GetSignatureStatuses:
+    config = RpcSignatureStatusConfig(search_transaction_history=True)
+    return GetSignatureStatuses([Signature.from_string(text) for text in signatures], config)
 
 
 def _sighting(status: TransactionStatus | None) -> Sighting | None:

@@ -10,7 +10,15 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from domain.intents import IntentStatus, StoredTransaction
+from domain.intents import Action, IntentStatus, StoredTransaction
+from domain.lifecycle import Lifecycle
+from domain.observed import ObservedMarket
+
+_STATES = {
+    Action.AGGREGATE_PROPOSAL: frozenset({Lifecycle.PROPOSED}),
+    Action.APPROVE: frozenset({Lifecycle.PROPOSED}),
+}
+"""In which states an action can have an effect (CI 6)."""
 
 
 class Commitment(enum.IntEnum):
@@ -50,6 +58,8 @@ class Step(enum.Enum):
     CONFIRM = "confirm"
     FAIL = "fail"
     EXPIRE = "expire"
+    FINALIZE = "finalize"
+    UNDO = "undo"
 
 
 def next_step(stored: StoredTransaction, facts: ChainFacts | None, is_send_due: bool) -> Step:
@@ -57,6 +67,8 @@ def next_step(stored: StoredTransaction, facts: ChainFacts | None, is_send_due: 
     if stored.status is IntentStatus.PLANNED:
         return Step.SIGN
     assert facts is not None
+    if stored.status is IntentStatus.CONFIRMED:
+        return _followed(stored, facts, is_send_due)
     if facts.sighting is not None:
         return _landed(facts.sighting)
     if is_expired(stored, facts):
@@ -64,11 +76,28 @@ def next_step(stored: StoredTransaction, facts: ChainFacts | None, is_send_due: 
     return Step.SEND if is_send_due else Step.WAIT
 
 
+def moved_on(action: Action, observed: ObservedMarket | None) -> bool:
+    """Whether the market has left every state in which `action` can do anything, so that a retry is idle."""
+    return observed is not None and observed.state not in _STATES[action]
+
+
 def is_expired(stored: StoredTransaction, facts: ChainFacts) -> bool:
     """Whether it is proven that the signed bytes never landed and never can."""
     assert stored.last_valid_block_height is not None
     is_past = facts.finalized_height > stored.last_valid_block_height
     return is_past and facts.sighting is None and facts.seen_slot >= facts.finalized_slot
+
+
+def _followed(stored: StoredTransaction, facts: ChainFacts, is_send_due: bool) -> Step:
+    """A confirmed slot can still be dropped: the same bytes may land again while their block hash lives."""
+    sighting = facts.sighting
+    if sighting is None:
+        if is_expired(stored, facts):
+            return Step.UNDO
+        return Step.SEND if is_send_due else Step.WAIT
+    if sighting.commitment is not Commitment.FINALIZED:
+        return Step.WAIT
+    return Step.FINALIZE if sighting.err is None else Step.UNDO
 
 
 def _landed(sighting: Sighting) -> Step:

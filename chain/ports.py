@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from domain.intents import StoredTransaction
+from domain.journal import AlertNote
 from domain.observed import ObservedMarket
 
-__all__ = ["StoredTransaction", "TransactionStore"]
+__all__ = ["AlertNote", "StoredTransaction", "TransactionStore"]
 
 
 class TransactionStore(Protocol):
@@ -18,8 +19,22 @@ class TransactionStore(Protocol):
         """What may still land or is still to be signed, oldest first."""
         ...
 
+    async def confirmed_transactions(self, limit: int) -> Sequence[StoredTransaction]:
+        """What is confirmed and not final yet, the longest confirmed first."""
+        ...
+
+    async def fees_of_day(self) -> int:
+        """Lamports that what was signed in the last 24 hours may have cost."""
+        ...
+
     async def mark_signed(
-        self, intent_id: str, raw: bytes, signature: str, blockhash: str, last_valid_block_height: int
+        self,
+        intent_id: str,
+        raw: bytes,
+        signature: str,
+        blockhash: str,
+        last_valid_block_height: int,
+        fee_lamports: int = 0,
     ) -> None:
         """Keep the signed bytes; committed before the first send, so that a crash resends these, never others."""
         ...
@@ -32,14 +47,27 @@ class TransactionStore(Protocol):
         """It landed in `slot` and that slot is confirmed."""
         ...
 
-    async def mark_finalized(self, intent_id: str) -> None:
-        """Its slot is final; may come long after `mark_confirmed`."""
+    async def mark_finalized(self, intent_id: str, slot: int | None = None) -> None:
+        """No fork can undo it any more; `slot` is where it is final, when that was not where it was confirmed."""
         ...
 
     async def mark_failed(self, intent_id: str, error_name: str, observed: ObservedMarket | None) -> None:
         """It was refused, or it landed and failed."""
         ...
 
-    async def mark_expired(self, intent_id: str, observed: ObservedMarket | None) -> None:
-        """It is proven that it never landed and never can."""
+    async def mark_expired(
+        self, intent_id: str, observed: ObservedMarket | None, error_name: str | None = None
+    ) -> None:
+        """It is proven that it never landed and never can; `error_name` is why a node refused it, where one did."""
+        ...
+
+    async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
+        """A confirmed one was dropped: failed under `error_name` where it was run again, else expired.
+
+        Its market is told by a second settlement. False while the market has not yet taken in the first one.
+        """
+        ...
+
+    async def raise_alert(self, note: AlertNote) -> None:
+        """Store an alert; one that is open under the same key already stays as it is."""
         ...

@@ -2,6 +2,7 @@
 
 Signed bytes are stored before they are first sent, and the same bytes are sent until they land or are proven expired.
 So a crash, a lost answer or a second agent can only repeat bytes, and Solana executes identical bytes once.
+What is confirmed is followed until it is final, since its slot may still be dropped (docs/adr/0009).
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ import structlog
 
 from chain.client import ChainReader
 from chain.failures import ALREADY_PROCESSED, PASSING
-from chain.gateway import STATUSES_MAX, Gateway
+from chain.fees import SIMULATED, FeeSettings
+from chain.gateway import Gateway, SendAnswer
 from chain.keys import SigningKeys
-from chain.plan import ChainFacts, Step, next_step
-from chain.ports import TransactionStore
+from chain.plan import ChainFacts, Step, is_expired, moved_on, next_step
+from chain.ports import AlertNote, TransactionStore
 from chain.program import UndecodableAccount
-from chain.rpc import RETRY_AFTER_S_MAX, ChainUnavailable, Sleep
-from chain.signing import FreshBlockhash, KeyMissing, sign
+from chain.purse import Purse
+from chain.rpc import RETRY_AFTER_S_MAX, ChainUnavailable, RpcRefused, Sleep
+from chain.signing import FreshBlockhash, KeyMissing, SignedTransaction, compose, sign, unsigned
 from domain.intents import IntentStatus, Settlement, StoredTransaction
 from domain.observed import ObservedMarket
 
 NO_ADMIN_KEY = "AdminKeyMissing"
 """Error name of an intent that needs a key this backend does not hold."""
+MOVED_ON = "MarketMovedOn"
+"""Error name of a retry whose market has left every state in which the action does anything."""
 
 T = TypeVar("T")
 
@@ -43,12 +48,14 @@ class SenderSettings:
     """The same bytes are sent again this often until they land (C4)."""
     poll_s: float = 0.4
     """A look at the chain per slot while anything is open."""
+    follow_s: float = 2.0
+    """What is confirmed is looked at this often until it is final, 13 s later."""
     idle_s: float = 5.0
     """With nothing open, rows are looked for this often even without a wake-up."""
     backoff_s_min: float = 0.5
     backoff_s_max: float = 10.0
-    open_max: int = STATUSES_MAX
-    """Rows in hand at once, so that one request follows all of them."""
+    open_max: int = 1_024
+    """Rows in hand at once, so that many that wait for their expiry do not keep others from their turn."""
     concurrency: int = 16
     """Steps taken at once."""
     remembered_max: int = 4_096
@@ -65,6 +72,7 @@ class Sender:
         store: TransactionStore,
         *,
         settings: SenderSettings | None = None,
+        fees: FeeSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -75,10 +83,18 @@ class Sender:
         self._settings = settings or SenderSettings()
         self._clock = clock
         self._sleep = sleep
+        payers = [key.pair.pubkey() for key in (keys.backend, keys.admin) if key is not None]
+        self._purse = Purse(self._gateway, store, payers, fees or FeeSettings(), clock)
+        self._moves = 0
+        """Rows that went on for good; while there are any in a round, the next one follows at once."""
+        self._follow_due_s = clock()
+        self._is_following = False
         self._sent_at: OrderedDict[str, float] = OrderedDict()
         self._never_sent: OrderedDict[str, None] = OrderedDict()
         """Signed by this process and not yet handed to any node: only then is a refusal the last word."""
         self._signatures: OrderedDict[str, None] = OrderedDict()
+        self._refusals: OrderedDict[str, str] = OrderedDict()
+        """What nodes said of bytes that another node might hold: the reason, should they expire."""
 
     async def run(self, wake: asyncio.Event, on_settled: Callable[[Settlement], None]) -> None:
         """Drive everything that is open, until cancelled; a chain that does not answer is waited for.
@@ -90,8 +106,9 @@ class Sender:
             wake.clear()
             try:
                 rest_s = await self._round(on_settled)
-            except ChainUnavailable as outage:
-                wait_s = max(pause_s, min(outage.facts.retry_after_s or 0.0, RETRY_AFTER_S_MAX))
+            except (ChainUnavailable, RpcRefused) as outage:
+                asked_s = outage.facts.retry_after_s if isinstance(outage, ChainUnavailable) else None
+                wait_s = max(pause_s, min(asked_s or 0.0, RETRY_AFTER_S_MAX))
                 _log.warning("chain.unavailable", fault=str(outage), wait_s=wait_s)
                 await self._sleep(wait_s)
                 pause_s = min(pause_s * 2, self._settings.backoff_s_max)
@@ -109,12 +126,12 @@ class Sender:
         return await self._take(stored, facts.get(stored.signature or ""), fresh)
 
     async def _round(self, on_settled: Callable[[Settlement], None]) -> float:
-        """One step with every open row; returns how long to rest, 0 when there is more to do at once."""
-        rows = await self._store.open_transactions(self._settings.open_max)
+        """One step with every row in hand; returns how long to rest, 0 when there is more to do at once."""
+        rows = [*await self._open_rows(), *await self._landed_rows()]
         if not rows:
-            return self._settings.idle_s
+            return self._until_follow_s()
         facts, fresh = await self._look(rows)
-        turns = asyncio.Semaphore(self._settings.concurrency)
+        turns, moves = asyncio.Semaphore(self._settings.concurrency), self._moves
 
         async def one(stored: StoredTransaction) -> Settlement | None:
             async with turns:
@@ -127,8 +144,30 @@ class Sender:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        is_moving = any(row.status is IntentStatus.PLANNED for row in rows) or any(outcomes)
-        return 0.0 if is_moving else self._settings.poll_s
+        if self._moves > moves:
+            return 0.0
+        is_open = any(row.status is not IntentStatus.CONFIRMED for row in rows)
+        return self._settings.poll_s if is_open else self._until_follow_s()
+
+    async def _open_rows(self) -> list[StoredTransaction]:
+        rows = await self._store.open_transactions(self._settings.open_max)
+        if not self._purse.is_shut:
+            return list(rows)
+        return [row for row in rows if row.status is not IntentStatus.PLANNED]
+
+    async def _landed_rows(self) -> Sequence[StoredTransaction]:
+        """What is confirmed and not final, when it is time to look."""
+        if self._clock() < self._follow_due_s:
+            return ()
+        self._follow_due_s = self._clock() + self._settings.follow_s
+        rows = await self._store.confirmed_transactions(self._settings.open_max)
+        self._is_following = bool(rows)
+        return rows
+
+    def _until_follow_s(self) -> float:
+        if not self._is_following:
+            return self._settings.idle_s
+        return max(self._follow_due_s - self._clock(), self._settings.poll_s)
 
     async def _rest(self, wake: asyncio.Event, rest_s: float) -> None:
         waits = [asyncio.ensure_future(wake.wait()), asyncio.ensure_future(self._sleep(rest_s))]
@@ -160,43 +199,76 @@ class Sender:
                 return await self._fail_landed(stored, facts)
             case Step.EXPIRE:
                 return await self._expire(stored, facts)
+            case Step.FINALIZE:
+                await self._finalize(stored, facts)
+                return None
+            case Step.UNDO:
+                return await self._undo(stored, facts)
             case Step.WAIT:
                 return None
 
     async def _sign(self, stored: StoredTransaction, fresh: FreshBlockhash) -> Settlement | None:
+        """Nothing of the intent has left this process yet, so a refusal is final here, also after a crash."""
         intent = stored.intent
+        if intent.attempt > 1 and moved_on(intent.action, await self._observe(stored, fresh.slot)):
+            return await self._fail(stored, MOVED_ON)
         try:
-            signed = sign(intent, self._reader.program, self._keys, fresh)
+            draft = compose(intent, self._reader.program, self._keys, fresh, SIMULATED)
         except KeyMissing:
             return await self._fail(stored, NO_ADMIN_KEY)
+        simulation = await self._gateway.simulate(unsigned(draft), fresh.slot)
+        if simulation.failure in PASSING:
+            return None
+        if simulation.failure is not None:
+            return await self._fail(stored, simulation.failure)
+        fee = await self._purse.fee(simulation.units)
+        if fee is None:
+            return None
+        signed = sign(compose(intent, self._reader.program, self._keys, fresh, fee), fresh)
         if signed.signature in self._signatures:
             # the same attempt in the same block: identical bytes would be the old transaction again
             await self._sleep(self._settings.poll_s)
             return None
-        await self._store.mark_signed(
-            intent.intent_id, signed.raw, signed.signature, signed.blockhash, signed.last_valid_block_height
-        )
-        self._remember(self._signatures, signed.signature, None)
-        self._remember(self._never_sent, intent.intent_id, None)
+        await self._keep(intent.intent_id, signed, fee.lamports)
         return None
+
+    async def _keep(self, intent_id: str, signed: SignedTransaction, fee_lamports: int) -> None:
+        await self._store.mark_signed(
+            intent_id, signed.raw, signed.signature, signed.blockhash, signed.last_valid_block_height, fee_lamports
+        )
+        self._moves += 1
+        self._remember(self._signatures, signed.signature, None)
+        self._remember(self._never_sent, intent_id, None)
 
     async def _send(self, stored: StoredTransaction) -> Settlement | None:
         assert stored.raw is not None
         intent_id = stored.intent.intent_id
         is_first = self._never_sent.pop(intent_id, self) is None
         self._remember(self._sent_at, intent_id, self._clock())
-        answer = await self._gateway.send(stored.raw, preflight=stored.status is IntentStatus.SIGNED)
+        try:
+            answer = await self._gateway.send(stored.raw, preflight=stored.status is IntentStatus.SIGNED)
+        except ChainUnavailable as outage:
+            if is_first and outage.had_no_effect:
+                self._remember(self._never_sent, intent_id, None)
+            raise
         if answer.refusal is None or answer.refusal == ALREADY_PROCESSED:
             if stored.status is IntentStatus.SIGNED:
                 await self._store.mark_sent(intent_id)
             return None
-        _log.info("transaction.refused", intent_id=intent_id, error=answer.refusal, is_first=is_first)
-        if not is_first:
-            return None  # a node may already hold these bytes, so only the chain can say how they end
-        if answer.refusal in PASSING:
+        return await self._refused(stored, answer, is_first)
+
+    async def _refused(self, stored: StoredTransaction, answer: SendAnswer, is_first: bool) -> Settlement | None:
+        """The first node's word is the last one; later, another may hold the bytes, so only the chain can say."""
+        intent_id, name = stored.intent.intent_id, answer.refusal
+        assert name is not None
+        _log.info("transaction.refused", intent_id=intent_id, error=name, is_first=is_first)
+        if is_first and name not in PASSING:
+            return await self._fail(stored, name)
+        if is_first:
             self._remember(self._never_sent, intent_id, None)
-            return None
-        return await self._fail(stored, answer.refusal)
+        elif name not in PASSING:
+            self._remember(self._refusals, intent_id, name)
+        return None
 
     async def _confirm(self, stored: StoredTransaction, facts: ChainFacts | None) -> Settlement:
         assert facts is not None and facts.sighting is not None
@@ -215,11 +287,40 @@ class Sender:
         await self._store.mark_failed(stored.intent.intent_id, name, observed)
         return self._settled(stored, IntentStatus.FAILED, slot, name, observed)
 
-    async def _expire(self, stored: StoredTransaction, facts: ChainFacts | None) -> Settlement:
+    async def _expire(self, stored: StoredTransaction, facts: ChainFacts | None) -> Settlement | None:
         assert facts is not None
+        if not await self._is_proven_absent(stored):
+            return None
+        reason = self._refusals.get(stored.intent.intent_id)
         observed = await self._observe(stored, facts.finalized_slot)
-        await self._store.mark_expired(stored.intent.intent_id, observed)
-        return self._settled(stored, IntentStatus.EXPIRED, None, None, observed)
+        await self._store.mark_expired(stored.intent.intent_id, observed, reason)
+        return self._settled(stored, IntentStatus.EXPIRED, None, reason, observed)
+
+    async def _finalize(self, stored: StoredTransaction, facts: ChainFacts | None) -> None:
+        assert facts is not None and facts.sighting is not None
+        await self._store.mark_finalized(stored.intent.intent_id, facts.sighting.slot)
+        self._forget(stored.intent.intent_id)
+
+    async def _undo(self, stored: StoredTransaction, facts: ChainFacts | None) -> Settlement | None:
+        """A confirmed slot was dropped, and the bytes are dead: the market hears of a second, other end."""
+        assert facts is not None and stored.signature is not None
+        sighting, name = facts.sighting, None
+        if sighting is not None:
+            name = await self._gateway.landed_failure(stored.signature, sighting)
+        elif not await self._is_proven_absent(stored):
+            return None
+        observed = await self._observe(stored, facts.finalized_slot)
+        if not await self._store.mark_undone(stored.intent.intent_id, name, observed):
+            return None
+        await self._store.raise_alert(_undone(stored, name))
+        status = IntentStatus.EXPIRED if name is None else IntentStatus.FAILED
+        return self._settled(stored, status, sighting.slot if sighting else None, name, observed)
+
+    async def _is_proven_absent(self, stored: StoredTransaction) -> bool:
+        """Whether every endpoint agrees, so that one with holes in its history cannot make us sign twice."""
+        assert stored.signature is not None
+        looks = await self._gateway.every_look(stored.signature)
+        return all(is_expired(stored, look) for look in looks)
 
     async def _observe(self, stored: StoredTransaction, min_slot: int | None) -> ObservedMarket | None:
         """The market after the attempt, at a slot no older than it; None also for an account that is no market."""
@@ -238,10 +339,15 @@ class Sender:
         observed: ObservedMarket | None,
     ) -> Settlement:
         intent_id = stored.intent.intent_id
-        self._sent_at.pop(intent_id, None)
-        self._never_sent.pop(intent_id, None)
+        self._forget(intent_id)
+        self._moves += 1
+        self._is_following = self._is_following or status is IntentStatus.CONFIRMED
         _log.info("transaction.settled", intent_id=intent_id, status=status, slot=slot, error=error_name)
         return Settlement(stored.intent, status, stored.signature, slot, error_name, observed)
+
+    def _forget(self, intent_id: str) -> None:
+        for kept in (self._sent_at, self._never_sent, self._refusals):
+            kept.pop(intent_id, None)
 
     def _is_send_due(self, intent_id: str) -> bool:
         sent_at = self._sent_at.get(intent_id)
@@ -251,3 +357,15 @@ class Sender:
         kept[name] = value
         while len(kept) > self._settings.remembered_max:
             kept.popitem(last=False)
+
+
+def _undone(stored: StoredTransaction, error_name: str | None) -> AlertNote:
+    intent = stored.intent
+    data = {
+        "action": intent.action.value,
+        "signature": stored.signature or "",
+        "end": error_name or IntentStatus.EXPIRED.value,
+        "means": "It was confirmed, then its slot was dropped. The market follows the chain and tries again.",
+    }
+    key = f"confirmation_undone:{intent.market_id}:{intent.action.value}"
+    return AlertNote("confirmation_undone", "HIGH", key, intent.market_id, data)

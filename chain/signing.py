@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.hash import Hash
 from solders.instruction import Instruction
 from solders.message import MessageV0
+from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from chain.fees import Fee
 from chain.keys import SigningKey, SigningKeys
 from chain.program import ZmartProgram
 from domain.intents import Action, Intent
@@ -33,6 +36,14 @@ class SignedTransaction:
     last_valid_block_height: int
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message and the key that is to sign it."""
+
+    message: MessageV0
+    key: SigningKey
+
+
 class KeyMissing(Exception):
     """The intent needs a key that this backend does not have; `role` names it."""
 
@@ -41,11 +52,21 @@ class KeyMissing(Exception):
         self.role = role
 
 
-def sign(intent: Intent, program: ZmartProgram, keys: SigningKeys, fresh: FreshBlockhash) -> SignedTransaction:
-    """Build and sign the intent's transaction; its signer pays the fee. Raises `KeyMissing`."""
+def compose(intent: Intent, program: ZmartProgram, keys: SigningKeys, fresh: FreshBlockhash, fee: Fee) -> Draft:
+    """The message of the intent, compute budget first; its signer pays the fee. Raises `KeyMissing`."""
     key, instruction = _instruction(intent, program, keys)
-    message = MessageV0.try_compile(key.pair.pubkey(), [instruction], [], fresh.blockhash)
-    transaction = VersionedTransaction(message, [key.pair])
+    budget = [set_compute_unit_limit(fee.units), set_compute_unit_price(fee.price_micro_lamports)]
+    return Draft(MessageV0.try_compile(key.pair.pubkey(), [*budget, instruction], [], fresh.blockhash), key)
+
+
+def unsigned(draft: Draft) -> VersionedTransaction:
+    """The draft as a transaction that can be simulated and never land."""
+    return VersionedTransaction.populate(draft.message, [Signature.default()])
+
+
+def sign(draft: Draft, fresh: FreshBlockhash) -> SignedTransaction:
+    """Sign a draft."""
+    transaction = VersionedTransaction(draft.message, [draft.key.pair])
     return SignedTransaction(
         raw=bytes(transaction),
         signature=str(transaction.signatures[0]),

@@ -74,6 +74,15 @@ class TalliesConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class TalliesUndone:
+    """A confirmed pair is gone with the slot that held it; the chain holds this older one."""
+
+    intent: Intent
+    likes: int
+    dislikes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalBecameReady:
     """The confirmed pair passes `approve_proposal`; without our admin key a person must act."""
 
@@ -110,6 +119,7 @@ Event = (
     | IntentPlanned
     | AggregationSkipped
     | TalliesConfirmed
+    | TalliesUndone
     | ApprovalBecameReady
     | ApprovalNoLongerReady
     | ApprovalConfirmed

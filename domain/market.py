@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from domain import events as ev
 from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket, FireDeadline, ObserveMarket, SettleIntent
 from domain.ids import MarketId, Wallet
-from domain.intents import Action, Intent, IntentStatus
+from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
 from domain.observed import ObservedMarket
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, Refusal, VotingClosing, WrongState
@@ -124,6 +124,8 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
                 confirmed_dislikes=event.dislikes,
                 voting_closed=False,
             )
+        case ev.TalliesUndone():
+            return replace(market, confirmed_likes=event.likes, confirmed_dislikes=event.dislikes)
         case ev.ApprovalBecameReady():
             return replace(market, approval_ready=True)
         case ev.ApprovalNoLongerReady():
@@ -215,12 +217,15 @@ def _plan_approval(market: Market, now: Now) -> ev.IntentPlanned:
 def _settle(market: Market, command: SettleIntent, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
     """The end of an attempt: what the account shows first, then what the attempt itself means."""
     settlement = command.settlement
-    if market.intent is None or market.intent.intent_id != settlement.intent.intent_id:
+    is_current = market.intent is not None and market.intent.intent_id == settlement.intent.intent_id
+    if not is_current and settlement.status in (IntentStatus.CONFIRMED, IntentStatus.FINALIZED):
         return AlreadyInState(market.market_id)
     seen: tuple[ev.Event, ...] = ()
     if settlement.observed is not None:
         observation = _observe(market, settlement.observed)
         seen = observation if isinstance(observation, tuple) else ()
+    if not is_current:
+        return seen + _undone(market, settlement, rules) or AlreadyInState(market.market_id)
     if settlement.status in (IntentStatus.CONFIRMED, IntentStatus.FINALIZED):
         return seen + _confirmed(market, settlement.intent, rules, now)
     delay_s = RETRY_DELAYS_S[min(market.failures, len(RETRY_DELAYS_S) - 1)]
@@ -238,6 +243,21 @@ def _confirmed(market: Market, intent: Intent, rules: Rules, now: Now) -> tuple[
         landed = (*landed, ev.ApprovalBecameReady(rules.config.may_approve))
     goes_on = market.voting_closed and rules.config.may_approve
     return (*landed, _plan_approval(market, now)) if goes_on else landed
+
+
+def _undone(market: Market, settlement: Settlement, rules: Rules) -> tuple[ev.Event, ...]:
+    """A confirmed attempt whose slot was dropped (ADR 0009): forget its pair, so that the next tick sends again."""
+    intent, observed = settlement.intent, settlement.observed
+    is_held = (market.confirmed_likes, market.confirmed_dislikes) == (intent.yes, intent.no)
+    if intent.action is not Action.AGGREGATE_PROPOSAL or not is_held:
+        return ()
+    likes, dislikes = (observed.proposal_likes, observed.proposal_dislikes) if observed else (0, 0)
+    if (likes, dislikes) == (intent.yes, intent.no):
+        return ()  # somebody else has written the same pair since
+    undone = ev.TalliesUndone(intent, likes, dislikes)
+    if market.approval_ready and not approvable(evolve(market, undone), rules):
+        return (undone, ev.ApprovalNoLongerReady())
+    return (undone,)
 
 
 def _adopted(observed: ObservedMarket) -> Market:

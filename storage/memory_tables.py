@@ -38,6 +38,7 @@ class Attempt:
     slot: int | None = None
     error_name: str | None = None
     observed: ObservedMarket | None = None
+    fee_lamports: int = 0
     settled: int | None = None
     applied: bool = False
 

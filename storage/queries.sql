@@ -309,9 +309,24 @@ WHERE status IN ('planned', 'signed', 'sent')
 ORDER BY planned_at, id
 LIMIT $1;
 
+-- name: confirmed_transactions
+SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no,
+    status, raw, signature, last_valid_block_height
+FROM chain_transactions
+WHERE status = 'confirmed'
+ORDER BY confirmed_at, id
+LIMIT $1;
+
+-- name: fees_of_day
+-- What expired was never charged; what was refused may have been, so it counts.
+SELECT coalesce(sum(fee_lamports), 0)::bigint AS lamports
+FROM chain_transactions
+WHERE signed_at > now() - interval '24 hours' AND status <> 'expired';
+
 -- name: mark_signed
 UPDATE chain_transactions
-SET status = 'signed', raw = $2, signature = $3, blockhash = $4, last_valid_block_height = $5, signed_at = now()
+SET status = 'signed', raw = $2, signature = $3, blockhash = $4, last_valid_block_height = $5, fee_lamports = $6,
+    signed_at = now()
 WHERE id = $1::text::uuid AND status = 'planned'
 RETURNING id;
 
@@ -335,7 +350,7 @@ WHERE id = $1::text::uuid AND status IN ('signed', 'sent')
 RETURNING id;
 
 -- name: mark_finalized
-UPDATE chain_transactions SET status = 'finalized', finalized_at = now()
+UPDATE chain_transactions SET status = 'finalized', slot = coalesce($2, slot), finalized_at = now()
 WHERE id = $1::text::uuid AND status = 'confirmed'
 RETURNING id;
 
@@ -347,8 +362,15 @@ RETURNING id;
 
 -- name: mark_expired
 UPDATE chain_transactions
-SET status = 'expired', observed = $2::text::jsonb, settled_at = now()
+SET status = 'expired', observed = $2::text::jsonb, error_name = $3, settled_at = now()
 WHERE id = $1::text::uuid AND status IN ('planned', 'signed', 'sent')
+RETURNING id;
+
+-- name: mark_undone
+-- Only once the market has taken the confirmation in, so that it takes in this end as well.
+UPDATE chain_transactions
+SET status = $2, error_name = $3, observed = $4::text::jsonb, settled_at = now(), applied_at = NULL
+WHERE id = $1::text::uuid AND status = 'confirmed' AND applied_at IS NOT NULL
 RETURNING id;
 
 -- name: transaction_status

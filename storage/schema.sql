@@ -54,6 +54,7 @@ CREATE TABLE chain_transactions (
     finalized_at timestamptz,
     settled_at timestamptz, -- when the attempt ended, one way or the other
     applied_at timestamptz, -- when the market took the end in
+    fee_lamports bigint NOT NULL DEFAULT 0, -- the most that the signed bytes can cost
     CHECK (status IN ('planned', 'failed', 'expired') OR (raw IS NOT NULL AND signature IS NOT NULL))
 );
 
@@ -63,6 +64,8 @@ CREATE UNIQUE INDEX chain_transactions_one_open ON chain_transactions (market_id
 CREATE INDEX chain_transactions_open ON chain_transactions (planned_at) WHERE status IN ('planned', 'signed', 'sent');
 CREATE INDEX chain_transactions_unapplied ON chain_transactions (settled_at)
     WHERE settled_at IS NOT NULL AND applied_at IS NULL;
+CREATE INDEX chain_transactions_confirmed ON chain_transactions (confirmed_at) WHERE status = 'confirmed';
+CREATE INDEX chain_transactions_signed ON chain_transactions (signed_at) WHERE signed_at IS NOT NULL;
 
 -- Every vote batch rewrites rows of this table; the free 40 % of a page keeps those updates on it (HOT), away from the
 -- indexes. Unset times are NULL; u64 amounts are NUMERIC(20,0), sums of u64 weights NUMERIC(30,0).
@@ -141,10 +144,10 @@ CREATE TABLE vote_records (
     tx_signature text,
     market_version bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    weight_slot bigint CHECK (weight_slot >= 0), -- when the chain showed the weight of a dispute vote (T8)
     CONSTRAINT vote_records_once UNIQUE (market_id, user_pubkey, vote_type)
 );
 
-    weight_slot bigint CHECK (weight_slot >= 0), -- when the chain showed the weight of a dispute vote (T8)
 CREATE UNIQUE INDEX vote_records_request ON vote_records (user_pubkey, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX vote_records_version ON vote_records (market_id, vote_type, market_version);
 

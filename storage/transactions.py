@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from domain.intents import OPEN_STATUSES, IntentStatus, StoredTransaction
+from domain.journal import AlertNote
 from domain.observed import ChainConfig, ObservedMarket
 from storage import codec
 from storage.database import Database
@@ -41,6 +42,10 @@ class TransitionRefused(Exception):
         self.found = found
 
 
+UNDONE = frozenset({_S.FAILED, _S.EXPIRED})
+"""How a confirmed attempt ends whose slot was dropped."""
+
+
 class PostgresTransactionStore:
     """Rows of `chain_transactions`; every mark is one guarded statement, and harmless when repeated.
 
@@ -54,11 +59,25 @@ class PostgresTransactionStore:
         """PLANNED, SIGNED and SENT ones, oldest first."""
         return [codec.transaction_of(row) for row in await self._database.fetch("open_transactions", limit)]
 
+    async def confirmed_transactions(self, limit: int) -> Sequence[StoredTransaction]:
+        """CONFIRMED ones, the longest confirmed first."""
+        return [codec.transaction_of(row) for row in await self._database.fetch("confirmed_transactions", limit)]
+
+    async def fees_of_day(self) -> int:
+        """Lamports that what was signed in the last 24 hours may have cost; what expired cost nothing."""
+        return int((await self._database.fetch("fees_of_day"))[0]["lamports"])
+
     async def mark_signed(
-        self, intent_id: str, raw: bytes, signature: str, blockhash: str, last_valid_block_height: int
+        self,
+        intent_id: str,
+        raw: bytes,
+        signature: str,
+        blockhash: str,
+        last_valid_block_height: int,
+        fee_lamports: int = 0,
     ) -> None:
         """Keep the bytes before they are sent; refused when other bytes are kept already."""
-        facts = (raw, signature, blockhash, last_valid_block_height)
+        facts = (raw, signature, blockhash, last_valid_block_height, fee_lamports)
         await self._mark("mark_signed", intent_id, IntentStatus.SIGNED, facts, signature)
 
     async def mark_sent(self, intent_id: str) -> None:
@@ -70,18 +89,37 @@ class PostgresTransactionStore:
         facts = (slot, codec.observed_json(observed))
         await self._mark("mark_confirmed", intent_id, IntentStatus.CONFIRMED, facts)
 
-    async def mark_finalized(self, intent_id: str) -> None:
-        """No fork can undo it any more."""
-        await self._mark("mark_finalized", intent_id, IntentStatus.FINALIZED)
+    async def mark_finalized(self, intent_id: str, slot: int | None = None) -> None:
+        """No fork can undo it any more; `slot` where it is final, if not where it was confirmed."""
+        await self._mark("mark_finalized", intent_id, IntentStatus.FINALIZED, (slot,))
 
     async def mark_failed(self, intent_id: str, error_name: str, observed: ObservedMarket | None) -> None:
         """It can have no effect; `error_name` is the program's or our own word for why."""
         facts = (codec.printable(error_name), codec.observed_json(observed))
         await self._mark("mark_failed", intent_id, IntentStatus.FAILED, facts)
 
-    async def mark_expired(self, intent_id: str, observed: ObservedMarket | None) -> None:
-        """Its blockhash is too old and it did not land."""
-        await self._mark("mark_expired", intent_id, IntentStatus.EXPIRED, (codec.observed_json(observed),))
+    async def mark_expired(
+        self, intent_id: str, observed: ObservedMarket | None, error_name: str | None = None
+    ) -> None:
+        """Its blockhash is too old and it did not land; `error_name` is why a node refused it, where one did."""
+        facts = (codec.observed_json(observed), _printable(error_name))
+        await self._mark("mark_expired", intent_id, IntentStatus.EXPIRED, facts)
+
+    async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
+        """A confirmed one ends as failed or expired; False while its market has not taken the confirmation in.
+
+        Without that wait a market could take in the one end and mark the other as taken in.
+        """
+        status = IntentStatus.EXPIRED if error_name is None else IntentStatus.FAILED
+        facts = (status.value, _printable(error_name), codec.observed_json(observed))
+        if await self._database.fetch("mark_undone", intent_id, *facts):
+            return True
+        rows = await self._database.fetch("transaction_status", intent_id)
+        return _check_undone(intent_id, status, IntentStatus(rows[0]["status"]) if rows else None)
+
+    async def raise_alert(self, note: AlertNote) -> None:
+        """Store an alert; one that is open under the same key already stays as it is."""
+        await self._database.fetch("raise_alerts", *codec.columns([codec.alert_row(note)]))
 
     async def save_config(self, config: ChainConfig) -> None:
         """Keep a read of GlobalConfig; one that is older than the kept one changes nothing (T43)."""
@@ -111,16 +149,29 @@ class MemoryTransactionStore:
     async def open_transactions(self, limit: int) -> Sequence[StoredTransaction]:
         """PLANNED, SIGNED and SENT ones, oldest first."""
         attempts = [a for a in self._database.tables.attempts.values() if a.status in OPEN_STATUSES]
-        return [
-            StoredTransaction(a.intent, a.status, a.raw, a.signature, a.last_valid_block_height)
-            for a in attempts[:limit]
-        ]
+        return [_stored(attempt) for attempt in attempts[:limit]]
+
+    async def confirmed_transactions(self, limit: int) -> Sequence[StoredTransaction]:
+        """CONFIRMED ones, the longest confirmed first."""
+        attempts = [a for a in self._database.tables.attempts.values() if a.status is IntentStatus.CONFIRMED]
+        return [_stored(attempt) for attempt in sorted(attempts, key=lambda a: a.settled or 0)[:limit]]
+
+    async def fees_of_day(self) -> int:
+        """As if no day had passed since the first one: the twin has no clock."""
+        attempts = self._database.tables.attempts.values()
+        return sum(a.fee_lamports for a in attempts if a.status is not IntentStatus.EXPIRED)
 
     async def mark_signed(
-        self, intent_id: str, raw: bytes, signature: str, blockhash: str, last_valid_block_height: int
+        self,
+        intent_id: str,
+        raw: bytes,
+        signature: str,
+        blockhash: str,
+        last_valid_block_height: int,
+        fee_lamports: int = 0,
     ) -> None:
         """Keep the bytes before they are sent; refused when other bytes are kept already."""
-        facts = {"raw": raw, "signature": signature, "blockhash": blockhash}
+        facts = {"raw": raw, "signature": signature, "blockhash": blockhash, "fee_lamports": fee_lamports}
         moved = self._mark(
             intent_id, IntentStatus.SIGNED, {**facts, "last_valid_block_height": last_valid_block_height}
         )
@@ -139,18 +190,41 @@ class MemoryTransactionStore:
         """It landed in `slot`; `observed` is the account as read afterwards."""
         self._settle(intent_id, IntentStatus.CONFIRMED, slot=slot, observed=observed)
 
-    async def mark_finalized(self, intent_id: str) -> None:
-        """No fork can undo it any more."""
-        self._mark(intent_id, IntentStatus.FINALIZED)
+    async def mark_finalized(self, intent_id: str, slot: int | None = None) -> None:
+        """No fork can undo it any more; `slot` where it is final, if not where it was confirmed."""
+        self._mark(intent_id, IntentStatus.FINALIZED, {} if slot is None else {"slot": slot})
 
     async def mark_failed(self, intent_id: str, error_name: str, observed: ObservedMarket | None) -> None:
         """It can have no effect; `error_name` is the program's or our own word for why."""
         facts = {"error_name": codec.printable(error_name), "observed": observed}
         self._settle(intent_id, IntentStatus.FAILED, **facts)
 
-    async def mark_expired(self, intent_id: str, observed: ObservedMarket | None) -> None:
-        """Its blockhash is too old and it did not land."""
-        self._settle(intent_id, IntentStatus.EXPIRED, observed=observed)
+    async def mark_expired(
+        self, intent_id: str, observed: ObservedMarket | None, error_name: str | None = None
+    ) -> None:
+        """Its blockhash is too old and it did not land; `error_name` is why a node refused it, where one did."""
+        self._settle(intent_id, IntentStatus.EXPIRED, observed=observed, error_name=_printable(error_name))
+
+    async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
+        """A confirmed one ends as failed or expired; False while its market has not taken the confirmation in."""
+        status = IntentStatus.EXPIRED if error_name is None else IntentStatus.FAILED
+        attempt = self._database.tables.attempts.get(intent_id)
+        if attempt is None or attempt.status is not IntentStatus.CONFIRMED or not attempt.applied:
+            return _check_undone(intent_id, status, attempt.status if attempt else None)
+        self._database.settled += 1
+        self._database.tables.attempts[intent_id] = replace(
+            attempt,
+            status=status,
+            applied=False,
+            observed=observed,
+            error_name=_printable(error_name),
+            settled=self._database.settled,
+        )
+        return True
+
+    async def raise_alert(self, note: AlertNote) -> None:
+        """Store an alert; one that is open under the same key already stays as it is."""
+        self._database.tables.alerts.setdefault(note.dedupe_key, note)
 
     async def save_config(self, config: ChainConfig) -> None:
         """Keep a read of GlobalConfig; one that is older than the kept one changes nothing (T43)."""
@@ -170,6 +244,23 @@ class MemoryTransactionStore:
             return False
         self._database.tables.attempts[intent_id] = replace(attempt, status=status, **(facts or {}))
         return True
+
+
+def _stored(a: Attempt) -> StoredTransaction:
+    return StoredTransaction(a.intent, a.status, a.raw, a.signature, a.last_valid_block_height)
+
+
+def _printable(error_name: str | None) -> str | None:
+    return None if error_name is None else codec.printable(error_name)
+
+
+def _check_undone(intent_id: str, wanted: IntentStatus, found: IntentStatus | None) -> bool:
+    """Whether the row has ended already; raises TransitionRefused where a confirmation can no longer be undone."""
+    if found is IntentStatus.CONFIRMED:
+        return False
+    if found not in UNDONE:
+        raise TransitionRefused(intent_id, wanted, found)
+    return True
 
 
 def _check_done(intent_id: str, wanted: IntentStatus, found: IntentStatus | None, same: bool = True) -> None:

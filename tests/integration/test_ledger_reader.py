@@ -32,7 +32,7 @@ class Pauses(list[float]):
 
 @contextlib.asynccontextmanager
 async def reading(url: str, program_id: str, pauses: Pauses) -> AsyncIterator[ChainReader]:
-    async with ChainReader.connect(url, program_id, sleep=pauses) as reader:
+    async with ChainReader.connect(url, program_id, sleep=pauses, clock=lambda: sum(pauses)) as reader:
         yield reader
 
 

@@ -51,9 +51,15 @@ class CrashingStore(MemoryTransactionStore):
             raise Crash
 
     async def mark_signed(
-        self, intent_id: str, raw: bytes, signature: str, blockhash: str, last_valid_block_height: int
+        self,
+        intent_id: str,
+        raw: bytes,
+        signature: str,
+        blockhash: str,
+        last_valid_block_height: int,
+        fee_lamports: int = 0,
     ) -> None:
-        write = super().mark_signed(intent_id, raw, signature, blockhash, last_valid_block_height)
+        write = super().mark_signed(intent_id, raw, signature, blockhash, last_valid_block_height, fee_lamports)
         await self._around("mark_signed", write)
         self.signatures.append(signature)
 
@@ -83,7 +89,9 @@ class Bench:
 
     def restarted(self, keys: SigningKeys | None = None) -> Sender:
         """A new process: nothing is remembered but the rows."""
-        reader = ChainReader.connect(self.proxy.url, self.chain.ledger.settings.program_id, sleep=self.sleep)
+        reader = ChainReader.connect(
+            self.proxy.url, self.chain.ledger.settings.program_id, sleep=self.sleep, clock=lambda: self.now_s
+        )
         self.readers.append(reader)
         self.sender = Sender(
             reader,
@@ -258,14 +266,14 @@ async def test_an_expired_attempt_and_the_next_one_are_different_transactions(be
     assert await bench.executions() == [second.signature]
 
 
-async def test_a_refusal_of_the_first_send_fails_the_intent_by_name_and_costs_nothing(bench: Bench) -> None:
+async def test_what_a_simulation_refuses_fails_by_name_is_never_signed_and_costs_nothing(bench: Bench) -> None:
     admin = bench.chain.keys.admin.pair
     before = await bench.chain.lamports(admin)
     bench.plan(Action.APPROVE)
     settlement = await bench.until_settled()
     assert (settlement.status, settlement.error_name) == (IntentStatus.FAILED, "NoVotesRecorded")
     assert settlement.observed is not None and settlement.observed.state is Lifecycle.PROPOSED
-    assert (await bench.chain.lamports(admin), len(bench.proxy.sent)) == (before, 1)
+    assert (await bench.chain.lamports(admin), bench.proxy.sent, bench.store.signatures) == (before, [], [])
 
 
 async def test_a_refusal_after_a_crash_waits_for_the_chain_to_say_how_it_ended(bench: Bench) -> None:
@@ -330,12 +338,13 @@ async def test_a_signer_who_cannot_pay_fails_the_intent_by_name(bench: Bench, la
 
 
 async def test_identical_bytes_are_not_taken_for_a_new_attempt(bench: Bench) -> None:
-    first = bench.plan(Action.APPROVE)
-    refused = await bench.until_settled(pause_s=0.0)
-    second = bench.plan(Action.APPROVE)
+    first = bench.plan()
     await bench.step()
-    assert (refused.status, bench.row(second).status) == (IntentStatus.FAILED, IntentStatus.PLANNED)
-    await bench.until_settled()
+    await bench.store.mark_failed(first.intent_id, "given up by hand", None)
+    second = bench.plan()
+    await bench.step()
+    assert (bench.row(first).status, bench.row(second).status) == (IntentStatus.FAILED, IntentStatus.PLANNED)
+    assert (await bench.until_settled()).status is IntentStatus.CONFIRMED
     assert bench.row(first).signature != bench.row(second).signature
 
 

@@ -253,3 +253,45 @@ def test_a_failed_approval_whose_account_is_approved_all_the_same_counts_as_seen
     )
     assert moved.state is Lifecycle.APPROVED
     assert ADMIN  # the admin signed it by hand
+
+
+# --- a confirmation that is undone ------------------------------------------------------------------------------------
+
+LANDED = Intent("landed", market_id(), Action.AGGREGATE_PROPOSAL, 1, 7, 3)
+
+
+def confirmed(**changes: Any) -> Market:
+    return replace(market(proposal=SEVEN_TO_THREE, confirmed_likes=7, confirmed_dislikes=3), **changes)
+
+
+@pytest.mark.parametrize("status", [IntentStatus.EXPIRED, IntentStatus.FAILED])
+def test_tallies_whose_slot_was_dropped_are_sent_again_at_the_next_tick(status: IntentStatus) -> None:
+    given = confirmed()
+    events = when(given, settle(LANDED, status))
+    assert events == (ev.TalliesUndone(LANDED, 0, 0),)
+    assert (given.unsubmitted, after(given, events).unsubmitted) == (False, True)
+
+
+def test_with_the_pair_goes_the_readiness_for_approval() -> None:
+    shown = observed(slot=99, proposal_likes=1, proposal_dislikes=3)
+    events = when(confirmed(approval_ready=True), settle(LANDED, IntentStatus.EXPIRED, observed=shown))
+    assert events[-2:] == (ev.TalliesUndone(LANDED, 1, 3), ev.ApprovalNoLongerReady())
+    assert after(confirmed(approval_ready=True), events).approval_ready is False
+
+
+def test_a_dropped_approval_takes_the_state_back_to_what_the_chain_shows() -> None:
+    approval = Intent("approval", market_id(), Action.APPROVE, 1)
+    given = confirmed(state=Lifecycle.APPROVED)
+    events = when(given, settle(approval, IntentStatus.EXPIRED, observed=observed(slot=99, state=Lifecycle.PROPOSED)))
+    assert after(given, events).state is Lifecycle.PROPOSED
+
+
+def test_a_newer_pair_is_not_undone_by_the_end_of_an_older_one() -> None:
+    given = confirmed(confirmed_likes=8)
+    assert decide(given, settle(LANDED, IntentStatus.EXPIRED), rules(), now()) == AlreadyInState(market_id())
+
+
+def test_a_pair_that_the_chain_holds_all_the_same_stays_confirmed() -> None:
+    shown = observed(slot=99, proposal_likes=7, proposal_dislikes=3)
+    refusal = decide(confirmed(), settle(LANDED, IntentStatus.EXPIRED, observed=shown), rules(), now())
+    assert refusal == AlreadyInState(market_id())

@@ -1,0 +1,33 @@
+"""The parts of the chain package as the settings describe them."""
+
+from __future__ import annotations
+
+from app.config import Settings
+from chain.client import ChainReader
+from chain.endpoints import PoolSettings, RpcPool
+from chain.fees import FeeSettings
+from chain.keys import SigningKeys, load_key
+from chain.program import ZmartProgram
+from chain.rpc import Rpc, RpcSettings
+
+
+def signing_keys(settings: Settings) -> SigningKeys:
+    """The keys this backend signs with; raises KeyFileError for one that cannot be used."""
+    admin = settings.admin_key_path
+    return SigningKeys(load_key(settings.backend_key_path), load_key(admin) if admin is not None else None)
+
+
+def chain_reader(settings: Settings) -> ChainReader:
+    """A reader of every endpoint in the settings; raises ValueError for a program id that is none."""
+    program = ZmartProgram.at(settings.program_id)
+    pool = PoolSettings(
+        genesis_hash=settings.genesis_hash,
+        breaker_failures_max=settings.breaker_failures,
+        breaker_open_s=settings.rpc_breaker_s,
+    )
+    return ChainReader(RpcPool([Rpc(RpcSettings(url)) for url in settings.rpc_urls], pool), program)
+
+
+def fee_settings(settings: Settings) -> FeeSettings:
+    """The caps on fees."""
+    return FeeSettings(settings.priority_fee_lamports_max, settings.fee_lamports_per_day)
