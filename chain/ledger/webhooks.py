@@ -48,9 +48,10 @@ class Payload:
 class Webhooks:
     """The payloads of one node on their way; a `Watcher` of it."""
 
-    def __init__(self, node: Node, retry_s: float = RETRY_S) -> None:
+    def __init__(self, node: Node, retry_s: float = RETRY_S, senders: int = SENDERS) -> None:
         self._node = node
         self._retry_s = retry_s
+        self._senders = senders
         self._told_slot = node.bank.settled("confirmed").slot
         self._waiting: asyncio.Queue[Payload] = asyncio.Queue(QUEUE_MAX)
         self._held: list[tuple[int, Payload]] = []
@@ -73,13 +74,17 @@ class Webhooks:
     async def running(self) -> AsyncIterator[None]:
         """Send while inside; what has not gone out by then is lost."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session:
-            senders = [asyncio.create_task(self._send_all(session)) for _ in range(SENDERS)]
+            senders = [asyncio.create_task(self._send_all(session)) for _ in range(self._senders)]
             try:
                 yield
             finally:
                 for sender in senders:
                     sender.cancel()
                 await asyncio.gather(*senders, return_exceptions=True)
+
+    async def drained(self) -> None:
+        """Return once every payload that was due is delivered or lost."""
+        await self._waiting.join()
 
     def _of_program(self, slot: int) -> Iterator[Sequence[Receipt]]:
         if self._node.webhook is None:
@@ -113,13 +118,18 @@ class Webhooks:
     def _put(self, payload: Payload) -> None:
         if self._waiting.full():
             self._waiting.get_nowait()
+            self._waiting.task_done()
             self.lost_count += 1
             _log.warning("ledger.webhook_queue_full", waiting_max=QUEUE_MAX)
         self._waiting.put_nowait(payload)
 
     async def _send_all(self, session: aiohttp.ClientSession) -> None:
         while True:
-            await self._send(session, await self._waiting.get())
+            payload = await self._waiting.get()
+            try:
+                await self._send(session, payload)
+            finally:
+                self._waiting.task_done()
 
     async def _send(self, session: aiohttp.ClientSession, payload: Payload) -> None:
         for attempt in range(1 + RETRIES_MAX):

@@ -77,16 +77,15 @@ class Hub:
     def landed(self, receipt: Receipt) -> None:
         """Tell what is processed."""
         if self._topics:
-            self._tell_receipt(receipt, "processed")
+            self._tell_slot([receipt], "processed")
 
     def ticked(self, block: Block) -> None:
         """Tell what is confirmed and final now, then the slot."""
         for name in ("confirmed", "finalized"):
             newest = self._node.bank.settled(name).slot
             slots, self._told[name] = range(self._told[name] + 1, newest + 1), max(newest, self._told[name])
-            if self._topics:
-                for receipt in itertools.chain.from_iterable(map(self._node.bank.receipts, slots)):
-                    self._tell_receipt(receipt, name)
+            for slot in slots if self._topics else ():
+                self._tell_slot(self._node.bank.receipts(slot), name)
         root = self._node.bank.settled("finalized").slot
         self._tell((SLOT, None, None), {"parent": block.parent, "root": root, "slot": block.slot})
         self._tell((ROOT, None, None), root)
@@ -133,13 +132,14 @@ class Hub:
             self._say(subscription, _encode(_in_context(landed.slot, {"err": landed.meta["err"]})))
             self._end(subscription)
 
-    def _tell_receipt(self, receipt: Receipt, commitment: str) -> None:
-        self._tell_signature(receipt, commitment)
-        self._tell_logs(receipt, commitment)
-        for key in receipt.outcome.changes:
-            # at processed the newest version is this transaction's own; later the slot's last one counts
-            account = self._node.bank.account(key, receipt.slot)
-            self._tell_account(key, account, receipt.slot, commitment)
+    def _tell_slot(self, receipts: Sequence[Receipt], commitment: str) -> None:
+        """Tell what these transactions of one slot did; an account that several of them changed is told once."""
+        for receipt in receipts:
+            self._tell_signature(receipt, commitment)
+            self._tell_logs(receipt, commitment)
+        for key in dict.fromkeys(key for receipt in receipts for key in receipt.outcome.changes):
+            slot = receipts[0].slot
+            self._tell_account(key, self._node.bank.account(key, slot), slot, commitment)
 
     def _tell_signature(self, receipt: Receipt, commitment: str) -> None:
         topic: Topic = (SIGNATURE, commitment, receipt.transaction.signature)
