@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from solders.pubkey import Pubkey
 
-from chain.errors import BY_NAME, BY_NUMBER, error_name, idl_json
+from chain.errors import BY_NAME, BY_NUMBER, build_of, error_name, idl_json, names_of, numbers_of
 from chain.idl import zmart_idl
 from chain.program import NEWEST_PROGRAM_ID, UndecodableAccount, ZmartProgram, instruction_data
 from domain.ids import MarketId, Wallet, base58_encode
@@ -139,6 +139,24 @@ def test_an_error_is_named_by_its_log_line_before_its_number() -> None:
     assert error_name(6028, [], "Custom") == "AlreadyDisputed"
     assert error_name(6025, ["Program log: hello"], "Custom") == "InsufficientVotes"
     assert error_name(2006, [], "Custom") == "ConstraintSeeds"
+
+
+def test_both_builds_number_their_errors_as_published() -> None:
+    new, old = numbers_of("new"), numbers_of("old")
+    assert (new["InvalidFeeStructure"], old["InvalidFeeStructure"]) == (6004, 6004)
+    assert (new["InvalidGlobalConfig"], "InvalidGlobalConfig" in old) == (6005, False)
+    assert (new["InvalidStateForVoting"], old["InvalidStateForVoting"]) == (6051, 6050)
+    assert (new["ConstraintSeeds"], old["ConstraintSeeds"]) == (2006, 2006)
+    assert (names_of("new")[0x178C], names_of("old")[0x178C]) == ("AlreadyDisputed", "Unauthorized")
+    assert sorted(number for number in old.values() if number >= 6000) == list(range(6000, 6051))
+    assert all(new[name] - number == (number >= 6005) for name, number in old.items())
+
+
+def test_without_logs_the_build_decides_what_a_number_means() -> None:
+    assert error_name(6028, [], "Custom", build_of("B5LimwoBn4aAqFmJsV1KtrxDbtEjaZ9WeNrfDWmJc42Z")) == "Unauthorized"
+    assert error_name(6028, [], "Custom", build_of(NEWEST_PROGRAM_ID)) == "AlreadyDisputed"
+    assert error_name(6051, [], "Custom", "old") == "Custom6051"
+    assert build_of("Fg6PaFpoGXkYsidMpWTK6W2BeZ7FEfcYkg476zPFsLnS") == "new"
 
 
 def test_system_errors_and_runtime_words_have_names() -> None:
