@@ -187,68 +187,67 @@ class Directory:
         context = _Context(self._admin_port, self._stopping)
         subscribed_at_s = -RESUBSCRIBE_S
         while not self._stopping.is_set():
+            message = None
             if self._look.is_set() or time.monotonic() - subscribed_at_s > RESUBSCRIBE_S:
                 self._look.clear()
-                if context.subscribe(_own_name("scout")):
-                    subscribed_at_s = time.monotonic()
-            message = context.listen(SLICE_S)
+                subscribed_at_s = time.monotonic()
+                supervisor = context.supervisor()
+                if supervisor is not None:
+                    message = context.ask(supervisor, Subscribe(_own_name("scout")), SLICE_S)
+            message = message or context.listen(SLICE_S)
             if isinstance(message, Moved):
                 self.moved(message)
-        context.close()
+        context.renew()
 
 
 class _Context:
-    """A Thespian context for one thread; made anew whenever a call fails because the admin has gone."""
+    """A Thespian context for one thread; made anew when it may be stuck or the admin has gone.
+
+    Only `ask` sends: `tell` waits up to a minute for a peer that does not read, or whose port is somebody else's now.
+    """
 
     def __init__(self, admin_port: int, stopping: threading.Event) -> None:
         self._admin_port = admin_port
         self._stopping = stopping
-        self._context: Any = None
+        self._system: Any = None
         self._stack = contextlib.ExitStack()
+        self._context: Any = None
 
-    def subscribe(self, gateway: str) -> bool:
-        """Ask the supervisor for `Moved`; False when there is no actor system at the moment."""
+    def supervisor(self) -> Any:
+        """The address of NodeSupervisor, None when there is no actor system at the moment."""
+        return self._tried(lambda: self._open().createActor(NodeSupervisor, globalName=GLOBAL_NAME))
 
-        def ask() -> None:
-            supervisor = self._context.createActor(NodeSupervisor, globalName=GLOBAL_NAME)
-            self._context.tell(supervisor, Subscribe(gateway))
-
-        return self._connected() and self._tried(ask)
-
-    def tell(self, address: Any, message: Any) -> None:
-        """Send; a failure shows as a missing answer."""
-        if self._connected():
-            self._tried(lambda: self._context.tell(address, message))
+    def ask(self, address: Any, message: Any, timeout_s: float) -> Any:
+        """Send, and give the next message from anybody, or None after `timeout_s`."""
+        return self._tried(lambda: self._open().ask(address, message, timeout_s))
 
     def listen(self, timeout_s: float) -> Any:
-        """The next message, or None after `timeout_s` or when there is no actor system at the moment."""
-        if not self._connected():
-            self._stopping.wait(min(CONNECT_RETRY_S, timeout_s))
-            return None
-        return self._context.listen(timeout_s)
+        """The next message, or None after `timeout_s`."""
+        return self._tried(lambda: self._open().listen(timeout_s))
 
-    def close(self) -> None:
-        """Give the context up."""
+    def renew(self) -> None:
+        """Drop the context with all that it still tries to send; answers to it are lost, and asked for again."""
         self._context = None
         stack, self._stack = self._stack, contextlib.ExitStack()
         with contextlib.suppress(Exception):  # it is broken, or it was fine
             stack.close()
 
-    def _connected(self) -> bool:
-        return self._context is not None or self._tried(self._open)
+    def _open(self) -> Any:
+        if self._system is None:
+            self._system = ActorSystem("multiprocTCPBase", {"Admin Port": self._admin_port}, transientUnique=True)
+        if self._context is None:
+            self._context = self._stack.enter_context(self._system.private())
+        return self._context
 
-    def _open(self) -> None:
-        system = ActorSystem("multiprocTCPBase", {"Admin Port": self._admin_port}, transientUnique=True)
-        self._context = self._stack.enter_context(system.private())
-
-    def _tried(self, work: Callable[[], None]) -> bool:
+    def _tried(self, work: Callable[[], Any]) -> Any:
         try:
-            work()
+            return work()
         except Exception as failure:  # Thespian raises many kinds when no admin answers
             log.warning("no actor system", port=self._admin_port, error=str(failure))
-            self.close()
-            return False
-        return True
+            self.renew()
+            self._system = None
+            self._stopping.wait(CONNECT_RETRY_S)
+            return None
 
 
 class _Link:
@@ -332,24 +331,24 @@ class _Link:
             if place is None:
                 self._directory.wait_for_news(REPLY_S_MAX)
                 continue
-            self._context.tell(place.address, Batch(self._gateway, self._batch_id, place.epochs, commands))
             sent = True
-            result = self._await_result(place, min(time.monotonic() + REPLY_S_MAX, until_s))
+            message = Batch(self._gateway, self._batch_id, place.epochs, commands)
+            result = self._exchange(place, message, min(time.monotonic() + REPLY_S_MAX, until_s))
             if result is not None:
                 return result, sent
             if self._directory.place(self._slot) is place:
                 self._directory.silent()
+                self._context.renew()
         return None, sent
 
-    def _await_result(self, place: Moved, until_s: float) -> Result | None:
+    def _exchange(self, place: Moved, batch: Batch, until_s: float) -> Result | None:
         """The result of this batch, or None when time is up or the slot has moved: any other message is an old one."""
-        while (left_s := until_s - time.monotonic()) > 0:
-            message = self._context.listen(min(left_s, SLICE_S))
-            if isinstance(message, Result) and message.batch_id == self._batch_id:
-                return message
-            if self._directory.place(self._slot) is not place:
+        message = self._context.ask(place.address, batch, SLICE_S)
+        while not (isinstance(message, Result) and message.batch_id == batch.batch_id):
+            if time.monotonic() >= until_s or self._directory.place(self._slot) is not place:
                 return None
-        return None
+            message = self._context.listen(SLICE_S)
+        return message
 
     def _settle(self, batch: Sequence[_Waiting], result: Result | None, sent: bool) -> None:
         """Answer every caller, in their event loop, with one call for the whole batch."""

@@ -33,10 +33,11 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from thespian.system import multiprocCommon, utilis
+from thespian.system import multiprocCommon, transport, utilis
 from thespian.system.admin import adminCore
 from thespian.system.transport import IPBase, SendStatus, TCPTransport, streamBuffer
 
@@ -45,6 +46,7 @@ SECRET_BYTES_MIN = 32
 FRAME_BYTES_MAX = 8 * 2**20  # a batch is capped at 256 KiB; 8 MiB takes 89 ms to send, 64 MiB 1.8 s
 PREFIX_BYTES_MAX = 20  # Thespian asks for 20 bytes while it does not know the length
 MAC_BYTES = 32
+TRANSMIT_MAX = timedelta(seconds=5)  # a message that nobody takes is dropped: all that matters is asked for again
 LOG_BYTES_MAX = 2**20  # per file, and Thespian keeps one old file
 
 ADMITTED_PACKAGES = ("actors", "domain", "thespian.actors", "thespian.system")
@@ -100,6 +102,7 @@ def harden(
     _listen_on_advertised_address()
     _seal_frames(_SealedPickle(secret, admitted))
     _fix_lifecycle()
+    transport.DEFAULT_MAX_TRANSMIT_PERIOD = TRANSMIT_MAX  # stock: 5 minutes in one of 20 slots for a peer that hangs
     _settings = wanted
 
 
