@@ -174,8 +174,9 @@ def get_block_time(node: Node, params: Params) -> int:
 def get_blocks(node: Node, params: Params) -> list[int]:
     """Slots that have a block, from one to another; up to the newest one when the second is missing."""
     first = params.number(0)
-    has_last = params.count > 1 and type(params.values[1]) is int
-    config = params.config(2 if has_last else 1)
+    second = params.values[1] if params.count > 1 else None
+    has_last = second is not None and not isinstance(second, (dict, str))
+    config = params.config(1 if isinstance(second, (dict, str)) else 2)
     config.history_commitment()
     newest = read_block(node, config).slot
     last = min(params.number(1), newest) if has_last else newest
