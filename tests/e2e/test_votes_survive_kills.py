@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -99,15 +100,13 @@ async def kill_in_transaction(database: asyncpg.Connection) -> None:
 
     async def caught() -> bool:
         for row in await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS):
-            try:
+            with contextlib.suppress(ProcessLookupError):  # replaced since the look
                 os.kill(row["pid"], signal.SIGSTOP)
-            except ProcessLookupError:
-                continue  # replaced since the look
-            now = {each["pid"]: each for each in await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS)}
-            if row["pid"] in now and now[row["pid"]]["in_transaction"]:
-                os.kill(row["pid"], signal.SIGKILL)
-                return True
-            os.kill(row["pid"], signal.SIGCONT)
+                now = {each["pid"]: each for each in await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS)}
+                if row["pid"] in now and now[row["pid"]]["in_transaction"]:
+                    os.kill(row["pid"], signal.SIGKILL)
+                    return True
+                os.kill(row["pid"], signal.SIGCONT)
         return False
 
     await eventually_async(caught, timeout_s=30)
@@ -120,7 +119,10 @@ async def kill_anywhere(database: asyncpg.Connection, chance: random.Random) -> 
         rows = await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS)
         if not rows:
             return False
-        os.kill(chance.choice(rows)["pid"], signal.SIGKILL)
+        try:
+            os.kill(chance.choice(rows)["pid"], signal.SIGKILL)
+        except ProcessLookupError:
+            return False  # replaced since the look
         return True
 
     await eventually_async(killed)
