@@ -14,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,9 @@ class Overloaded(Exception):
         self.queued = queued
 
 
+Failure = OutcomeUnknown | NotReached | Overloaded
+
+
 @dataclass(slots=True)
 class _Waiting:
     """One command and its caller."""
@@ -126,7 +129,7 @@ class Directory:
         assert self._loop is not None, "start() comes first"
         expires_at_s = time.monotonic() + COMMAND_S_MAX
         while True:
-            link = await self._link_for(command, expires_at_s)
+            link = await self._link_for(virtual_shard(command.market_id), expires_at_s)
             future: asyncio.Future[Answer] = self._loop.create_future()
             link.put(_Waiting(command, future, expires_at_s, _size_bytes(command)))
             answer = await future
@@ -134,8 +137,52 @@ class Directory:
                 return answer
             await self._news(min(expires_at_s, time.monotonic() + MOVED_S))  # the new owner's `Moved` is on its way
 
-    async def _link_for(self, command: Command, expires_at_s: float) -> _Link:
-        vshard = virtual_shard(command.market_id)
+    async def submit_many(self, commands: Sequence[Command]) -> list[Answer | Failure]:
+        """The same for many: each with an answer or with what `submit` would raise, in order; none has a task."""
+        expires_at_s = time.monotonic() + COMMAND_S_MAX
+        answers: dict[int, Answer | Failure] = {}
+        left = list(range(len(commands)))
+        while left:
+            answers.update(zip(left, await self._round([commands[index] for index in left], expires_at_s), strict=True))
+            left = [index for index in left if isinstance(answers[index], WrongOwner)]
+            if left:
+                await self._news(min(expires_at_s, time.monotonic() + MOVED_S))
+        return [answers[index] for index in range(len(commands))]
+
+    async def _round(self, commands: Sequence[Command], expires_at_s: float) -> list[Answer | Failure]:
+        """Queue all of them, then wait for each."""
+        links = await self._links_for({virtual_shard(command.market_id) for command in commands}, expires_at_s)
+        waiting = [self._queued(command, links[virtual_shard(command.market_id)], expires_at_s) for command in commands]
+        try:
+            return [await _settled(each) if isinstance(each, asyncio.Future) else each for each in waiting]
+        finally:
+            for each in waiting:  # the caller has gone: nobody will look at these
+                if isinstance(each, asyncio.Future):
+                    each.cancel()
+
+    async def _links_for(self, vshards: Collection[int], expires_at_s: float) -> dict[int, _Link | NotReached]:
+        links: dict[int, _Link | NotReached] = {}
+        for vshard in vshards:
+            try:
+                links[vshard] = await self._link_for(vshard, expires_at_s)
+            except NotReached as failure:
+                links[vshard] = failure
+        return links
+
+    def _queued(
+        self, command: Command, link: _Link | NotReached, expires_at_s: float
+    ) -> asyncio.Future[Answer] | Failure:
+        assert self._loop is not None, "start() comes first"
+        if isinstance(link, NotReached):
+            return link
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        try:
+            link.put(_Waiting(command, future, expires_at_s, _size_bytes(command)))
+        except Overloaded as failure:
+            return failure
+        return future
+
+    async def _link_for(self, vshard: int, expires_at_s: float) -> _Link:
         while time.monotonic() < expires_at_s:
             slot = next((slot for slot, place in self._places.items() if vshard in place.epochs), None)
             if slot is not None and slot in self._links:
@@ -360,6 +407,13 @@ class _Link:
     def _call(self, settle: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             self._loop.call_soon_threadsafe(settle, *args)
+
+
+async def _settled(future: asyncio.Future[Answer]) -> Answer | Failure:
+    try:
+        return await future
+    except (OutcomeUnknown, NotReached) as failure:
+        return failure
 
 
 def _resolve_all(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from solders.pubkey import Pubkey
 
 from actors import hardening
 from app import clock
@@ -19,26 +22,35 @@ from chain.program import UndecodableAccount
 from chain.rpc import ChainUnavailable
 from domain.commands import Command
 from domain.deadlines import Deadline
-from domain.ids import VIRTUAL_SHARDS, MarketId
+from domain.ids import VIRTUAL_SHARDS, MarketId, Wallet
 from domain.lifecycle import Lifecycle
 from domain.market import Market
-from domain.observed import ChainConfig, ObservedMarket
+from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Outcome
+from domain.tally import VoteType
+from domain.votes import StoredVote
 from grpc_server import (
     AccountsUnavailable,
     BookUnavailable,
     GrpcServer,
     MarketFailed,
+    Outage,
     OutcomeUnknown,
     Parts,
     ServerSettings,
     ShardUnavailable,
     build_server,
 )
+from identity import can_sign
 from storage.database import database_pool
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
 from storage.reads import MarketReads
+from storage.votes import VoteReads
+
+if TYPE_CHECKING:  # actors come in by the roles that run them, hardened first
+    from actors.directory import Failure
+    from actors.messages import Answer
 
 READY_S_MAX = 30.0
 
@@ -54,22 +66,41 @@ class Router:
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; the actors' failures become the server's outages."""
         from actors import directory
-        from actors.messages import Failed, WrongOwner
 
         try:
-            answer = await self.directory.submit(command)
-        except directory.OutcomeUnknown as failure:
-            raise OutcomeUnknown(failure.waited_s) from failure
-        except (directory.NotReached, directory.Overloaded) as failure:
-            raise ShardUnavailable(str(failure)) from failure
-        if isinstance(answer, Failed):
-            raise MarketFailed(answer.incident)
-        assert not isinstance(answer, WrongOwner), "the directory repeats those"
-        return answer
+            outcome = _outcome(await self.directory.submit(command))
+        except (directory.OutcomeUnknown, directory.NotReached, directory.Overloaded) as failure:
+            raise _outage(failure) from failure
+        if isinstance(outcome, Outage):
+            raise outcome
+        return outcome
+
+    async def submit_many(self, commands: Sequence[Command]) -> Sequence[Outcome | Outage]:
+        """Carry out many commands, each with an outcome or an outage of its own."""
+        outages: dict[int, Outage] = {}  # the links fail whole batches with one exception
+        return [
+            outages.setdefault(id(answer), _outage(answer)) if isinstance(answer, Exception) else _outcome(answer)
+            for answer in await self.directory.submit_many(commands)
+        ]
+
+
+def _outcome(answer: Answer) -> Outcome | Outage:
+    from actors.messages import Failed, WrongOwner
+
+    assert not isinstance(answer, WrongOwner), "the directory repeats those"
+    return MarketFailed(answer.incident) if isinstance(answer, Failed) else answer
+
+
+def _outage(failure: Failure) -> Outage:
+    from actors import directory
+
+    if isinstance(failure, directory.OutcomeUnknown):
+        return OutcomeUnknown(failure.waited_s)
+    return ShardUnavailable(str(failure))
 
 
 class Accounts:
-    """Adapts the chain reader to the server's port."""
+    """Adapts the chain reader to the server's ports."""
 
     def __init__(self, reader: ChainReader) -> None:
         self._reader = reader
@@ -78,6 +109,13 @@ class Accounts:
         """The market's account, None when there is none."""
         try:
             return await self._reader.market(market_id)
+        except (ChainUnavailable, UndecodableAccount) as outage:
+            raise AccountsUnavailable(str(outage)) from outage
+
+    async def position(self, market_id: MarketId, wallet: Wallet, min_slot: int) -> ObservedPosition | None:
+        """What the wallet holds, None when it holds nothing."""
+        try:
+            return await self._reader.position(market_id, wallet, min_slot)
         except (ChainUnavailable, UndecodableAccount) as outage:
             raise AccountsUnavailable(str(outage)) from outage
 
@@ -112,6 +150,27 @@ class Book:
             raise BookUnavailable(str(outage)) from outage
 
 
+class Votes:
+    """Adapts storage's reads of votes to the server's port."""
+
+    def __init__(self, reads: VoteReads) -> None:
+        self._reads = reads
+
+    async def list(
+        self, market_id: MarketId, vote_type: VoteType | None, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[StoredVote]:
+        """A page of votes."""
+        try:
+            return await self._reads.list(market_id, vote_type, after, limit)
+        except StorageUnavailable as outage:
+            raise BookUnavailable(str(outage)) from outage
+
+
+def _can_sign(public_key: bytes) -> bool:
+    """The identity's rules around a curve check that takes 4 us instead of 110, for votes in bulk."""
+    return can_sign(public_key, lambda raw: Pubkey.from_bytes(raw).is_on_curve())
+
+
 @asynccontextmanager
 async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[GrpcServer]:
     """The gRPC server; it binds once every virtual shard has an owner, or after 30 s all the same."""
@@ -121,16 +180,20 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     router.directory.start()
     database = await database_pool(database_url(settings), settings.database_pool, "zmart-grpc")
     reader = chain_reader(settings)
+    accounts = Accounts(reader)
     parts = Parts(
         router=router,
-        accounts=Accounts(reader),
+        accounts=accounts,
+        positions=accounts,
         book=Book(MarketReads(database)),
+        votes=Votes(VoteReads(database)),
         doorkeeper=doorkeeper(settings),
         challenges=challenges(settings, NonceStore(database)),
         tokens=tokens(settings),
         now_s=lambda: int(clock.wall_s()),
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
+        can_sign=_can_sign,
     )
     secret = kept_secret(settings.data_dir / "page-token.key").encode()
     server = build_server(

@@ -23,8 +23,8 @@ from chain.endpoints import PoolSettings, RpcPool
 from chain.keys import SigningKeys
 from chain.program import UndecodableAccount, ZmartProgram
 from chain.rpc import Asking, ChainUnavailable, Rpc, RpcSettings, Sleep
-from domain.ids import MarketId
-from domain.observed import ChainClock, ChainConfig, ObservedMarket
+from domain.ids import MarketId, Wallet
+from domain.observed import ChainClock, ChainConfig, ObservedMarket, ObservedPosition
 
 __all__ = ["ChainReader", "ChainUnavailable", "ConfigMissing", "UndecodableAccount"]
 
@@ -99,6 +99,19 @@ class ChainReader:
             return None  # anybody may send lamports to the address before the market exists
         self._check_owner(address, account)
         return self._program.market(market_id, account.data, slot)
+
+    async def position(self, market_id: MarketId, user: Wallet, min_slot: int | None = None) -> ObservedPosition | None:
+        """The user's position as of a slot of at least `min_slot`, or None for who never traded in this market.
+
+        Raises `UndecodableAccount` for an account that another program owns or that is no position.
+        """
+        market = self._program.market_address(market_id)[0]
+        address = self._program.position_address(market, user)[0]
+        account, slot = await self._account(address, min_slot)
+        if account is None or account.owner == SYSTEM_PROGRAM:
+            return None
+        self._check_owner(address, account)
+        return self._program.position(address, account.data, slot)
 
     async def config(self, keys: SigningKeys) -> ChainConfig:
         """GlobalConfig, and which of `keys` it names; raises `ConfigMissing` or `UndecodableAccount`."""

@@ -14,7 +14,10 @@ from grpc_server.ports import (
     Outage,
     OutcomeUnknown,
     Position,
+    Positions,
     ShardUnavailable,
+    VoteBook,
+    VotePlace,
 )
 from grpc_server.server import GrpcServer, Parts, PortTaken, ServerSettings, build_server
 
@@ -31,7 +34,10 @@ __all__ = [
     "Parts",
     "PortTaken",
     "Position",
+    "Positions",
     "ServerSettings",
     "ShardUnavailable",
+    "VoteBook",
+    "VotePlace",
     "build_server",
 ]

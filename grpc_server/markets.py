@@ -7,6 +7,7 @@ from typing import Any
 
 from grpc.aio import ServicerContext
 
+from domain.ids import MarketId
 from domain.outcomes import Done, VoteTaken
 from domain.refusals import AlreadyInState
 from grpc_server import translate
@@ -38,7 +39,8 @@ class MarketService(MarketServiceServicer):
         """Answer one page, newest first; asks for one row more to know whether there is another page."""
         state, size = translate.listing(request)
         conditions = f"ListMarkets state={request.state}"
-        after = self._page_tokens.read(request.page_token, conditions)
+        place = self._page_tokens.read(request.page_token, conditions)
+        after = (place[0], MarketId(place[1])) if place else None
         rows = list(await self._book.list(state, after, size + 1))
         if len(rows) <= size:
             return translate.list_response(rows, "")

@@ -9,8 +9,6 @@ import hmac
 import json
 from collections.abc import Callable
 
-from domain.ids import parse_market_id
-from grpc_server.ports import Position
 from grpc_server.problems import Invalid, violation
 
 LIFETIME_S = 3 * 24 * 3600
@@ -18,6 +16,9 @@ LENGTH_MAX = 512
 SECRET_BYTES_MIN = 32
 _MAC_BYTES = 16
 _VERSION = 1
+
+Place = tuple[int, str]
+"""Where a list goes on: its sorting number and the name that breaks ties; which ones, the list itself knows."""
 
 
 class PageTokens:
@@ -30,29 +31,29 @@ class PageTokens:
         self._secret = secret
         self._now_s = now_s
 
-    def issue(self, last: Position, conditions: str) -> str:
+    def issue(self, last: Place, conditions: str) -> str:
         """A token, base64url without padding, for the page after `last` under the same conditions."""
-        body = json.dumps([_VERSION, self._now_s() + LIFETIME_S, last.created_at_s, last.market_id]).encode()
+        body = json.dumps([_VERSION, self._now_s() + LIFETIME_S, *last]).encode()
         return base64.urlsafe_b64encode(self._mac(body, conditions) + body).rstrip(b"=").decode()
 
-    def read(self, token: str, conditions: str) -> Position | None:
+    def read(self, token: str, conditions: str) -> Place | None:
         """Where to go on, None for the empty token of a first page. Rejects a token that does not fit."""
         if not token:
             return None
-        position = self._position(token, conditions)
-        if position is None:
+        place = self._place(token, conditions)
+        if place is None:
             raise violation(Invalid.PAGE_TOKEN_INVALID, "page_token", token)
-        return position
+        return place
 
-    def _position(self, token: str, conditions: str) -> Position | None:
+    def _place(self, token: str, conditions: str) -> Place | None:
         sealed = _bytes(token)
         mac, body = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body, conditions)):
             return None
-        version, expires_at_s, created_at_s, market_id = json.loads(body)
+        version, expires_at_s, number, name = json.loads(body)
         if version != _VERSION or expires_at_s <= self._now_s():
             return None
-        return Position(created_at_s, parse_market_id(market_id))
+        return number, name
 
     def _mac(self, body: bytes, conditions: str) -> bytes:
         sealed = len(conditions).to_bytes(4, "big") + conditions.encode() + body

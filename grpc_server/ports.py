@@ -7,11 +7,13 @@ from typing import NamedTuple, Protocol
 
 from domain.commands import Command
 from domain.deadlines import Deadline
-from domain.ids import MarketId
+from domain.ids import MarketId, Wallet
 from domain.lifecycle import Lifecycle
 from domain.market import Market
-from domain.observed import ChainConfig, ObservedMarket
+from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Outcome
+from domain.tally import VoteType
+from domain.votes import StoredVote
 
 
 class Outage(Exception):
@@ -68,6 +70,18 @@ class CommandRouter(Protocol):
         """
         ...
 
+    async def submit_many(self, commands: Sequence[Command]) -> Sequence[Outcome | Outage]:
+        """The same for many at once, each with an outcome or an outage of its own, in order; raises none of them."""
+        ...
+
+
+class Positions(Protocol):
+    """What wallets hold of a market, as the chain has it."""
+
+    async def position(self, market_id: MarketId, wallet: Wallet, min_slot: int) -> ObservedPosition | None:
+        """Read the wallet's position as of `min_slot` or later, None when it has none. Raises `AccountsUnavailable`."""
+        ...
+
 
 class MarketAccounts(Protocol):
     """Markets as the chain has them."""
@@ -82,6 +96,23 @@ class Position(NamedTuple):
 
     created_at_s: int
     market_id: MarketId
+
+
+class VotePlace(NamedTuple):
+    """The last vote of a page: votes of a market are sorted by its versions, newest first, then by descending id."""
+
+    market_version: int
+    vote_id: str
+
+
+class VoteBook(Protocol):
+    """Votes as they were last committed."""
+
+    async def list(
+        self, market_id: MarketId, vote_type: VoteType | None, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[StoredVote]:
+        """Up to `limit` votes right after a `VotePlace`, of one type or of both. Raises `BookUnavailable`."""
+        ...
 
 
 class MarketBook(Protocol):

@@ -26,6 +26,9 @@ class Invalid(enum.Enum):
     TEXT_TOO_LONG = enum.auto()
     TEXT_NOT_PRINTABLE = enum.auto()
     STATE_UNKNOWN = enum.auto()
+    VOTE_TYPE_UNKNOWN = enum.auto()
+    VOTES_MISSING = enum.auto()
+    VOTES_TOO_MANY = enum.auto()
     PAGE_SIZE_NEGATIVE = enum.auto()
     PAGE_TOKEN_INVALID = enum.auto()
     """Not ours, altered, or issued for other conditions than this request's."""

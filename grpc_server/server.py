@@ -14,15 +14,19 @@ from grpc_reflection.v1alpha import reflection
 
 from grpc_server import interceptors
 from grpc_server.adoption import Adoption
+from grpc_server.bulk import BulkVotes
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.page_tokens import PageTokens
 from grpc_server.pipeline import Pipeline, UnknownMethods
-from grpc_server.ports import CommandRouter, MarketAccounts, MarketBook
+from grpc_server.ports import CommandRouter, MarketAccounts, MarketBook, Positions, VoteBook
 from grpc_server.problems import NotServed, Rejected
 from grpc_server.sign_ins import AuthService
+from grpc_server.vote_streams import VoteStreams
+from grpc_server.voters import Voters
 from grpc_server.votes import VoteService
-from identity import Challenges, Doorkeeper, Tokens
+from grpc_server.weights import Weights
+from identity import Challenges, Doorkeeper, Tokens, can_sign
 from zmart.v1 import auth_service_pb2 as auth
 from zmart.v1 import auth_service_pb2_grpc as auth_grpc
 from zmart.v1 import event_service_pb2 as event
@@ -79,13 +83,17 @@ class Parts:
 
     router: CommandRouter
     accounts: MarketAccounts
+    positions: Positions
     book: MarketBook
+    votes: VoteBook
     doorkeeper: Doorkeeper
     challenges: Challenges
     tokens: Tokens
     now_s: Callable[[], int]
     monotonic_s: Callable[[], float]
     new_id: Callable[[], str]
+    can_sign: Callable[[bytes], bool] = can_sign
+    """Whether 32 bytes are the key of somebody who can sign."""
 
 
 class GrpcServer:
@@ -97,6 +105,7 @@ class GrpcServer:
         settings: ServerSettings,
         adoption: Adoption,
         in_flight: interceptors.InFlight,
+        streams: VoteStreams,
         health_servicer: Any,
         services: tuple[str, ...],
     ) -> None:
@@ -104,6 +113,7 @@ class GrpcServer:
         self._settings = settings
         self._adoption = adoption
         self._in_flight = in_flight
+        self._streams = streams
         self._health = health_servicer
         self._services = services
         self.port = 0
@@ -131,6 +141,7 @@ class GrpcServer:
         """
         await self._health.enter_graceful_shutdown()
         self._in_flight.close()
+        self._streams.stop()
         cut_off = await self._in_flight.drained(grace_s)
         await self._in_flight.deserted(STRAGGLERS_S_MAX if grace_s else 0.0)
         await self._server.stop(None)  # ends health and reflection streams too, which would last for ever
@@ -144,21 +155,25 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     chain = interceptors.chain(parts.new_id, in_flight, parts.doorkeeper)
     server = grpc.aio.server(options=OPTIONS)
     adoption = Adoption(parts.router, parts.accounts, parts.book, parts.monotonic_s)
-    services = _register(
-        cast(Server, Pipeline(server, chain)), parts, adoption, PageTokens(settings.page_token_secret, parts.now_s)
-    )
+    page_tokens = PageTokens(settings.page_token_secret, parts.now_s)
+    weights = Weights(adoption, parts.positions)
+    bulk = BulkVotes(adoption, weights, Voters(parts.can_sign), parts.new_id)
+    streams = VoteStreams(bulk.cast)
+    votes = VoteService(adoption, weights, bulk, streams, parts.book, parts.votes, page_tokens, parts.new_id)
+    services = _register(cast(Server, Pipeline(server, chain)), parts, votes, adoption, page_tokens)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if settings.reflection:
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
     server.add_generic_rpc_handlers((UnknownMethods(interceptors.RequestIds(parts.new_id)),))
-    return GrpcServer(server, settings, adoption, in_flight, health_servicer, services)
+    return GrpcServer(server, settings, adoption, in_flight, streams, health_servicer, services)
 
 
-def _register(server: Server, parts: Parts, adoption: Adoption, page_tokens: PageTokens) -> tuple[str, ...]:
+def _register(
+    server: Server, parts: Parts, votes: VoteService, adoption: Adoption, page_tokens: PageTokens
+) -> tuple[str, ...]:
     """Put every service of the contract on the server and return their names."""
-    votes = VoteService(adoption, parts.book, parts.new_id)
     markets = MarketService(adoption, parts.book, page_tokens)
     sign_ins = AuthService(parts.challenges, parts.tokens)
     return (

@@ -110,6 +110,9 @@ TABLE: Mapping[object, Entry] = {
             Invalid.TEXT_TOO_LONG: "at most {value} characters",
             Invalid.TEXT_NOT_PRINTABLE: "control characters are not allowed",
             Invalid.STATE_UNKNOWN: "{value} is not a state of a market",
+            Invalid.VOTE_TYPE_UNKNOWN: "{value} is not a type of votes",
+            Invalid.VOTES_MISSING: "this must not be empty",
+            Invalid.VOTES_TOO_MANY: "at most {value} votes",
             Invalid.PAGE_SIZE_NEGATIVE: "{value} is less than 0",
             Invalid.PAGE_TOKEN_INVALID: "not a token of a page before, or the other fields have changed since",
         }.items()

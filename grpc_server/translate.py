@@ -20,7 +20,8 @@ from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.observed import ChainConfig
 from domain.outcomes import VoteTaken
-from domain.tally import VoteType, choice_of
+from domain.tally import VoteType, choice_of, word_of
+from domain.votes import StoredVote
 from grpc_server.problems import Invalid, violation
 from identity import Caller, Challenge, IssuedToken, Tier
 from zmart.v1 import auth_service_pb2, market_pb2, market_service_pb2, vote_service_pb2
@@ -32,6 +33,12 @@ PAGE_SIZE_MAX = 200
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PROPOSAL_WEIGHT = 1
+UNWEIGHED = 0
+"""The weight of a dispute vote before its position was read; no vote of this weight goes to a market."""
+_MEANINGS = {word_of(kind, choice): (kind, choice) for kind in VoteType for choice in (True, False)}
+VoteRequest = (
+    vote_service_pb2.CastProposalVoteRequest | vote_service_pb2.CastDisputeVoteRequest | vote_service_pb2.BulkVote
+)
 _OUTCOMES = {True: "YES", False: "NO", None: ""}
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -39,15 +46,28 @@ _OUTCOMES = {True: "YES", False: "NO", None: ""}
 
 def proposal_vote(request: vote_service_pb2.CastProposalVoteRequest, wallet: Wallet, vote_id: str) -> CastVote:
     """The command of a CastProposalVote call by `wallet`."""
-    return CastVote(
-        market_id=market_id(request.market_id),
-        vote_id=vote_id,
-        wallet=wallet,
-        vote_type=VoteType.PROPOSAL,
-        choice=_choice(VoteType.PROPOSAL, request.vote),
-        weight=_PROPOSAL_WEIGHT,
-        request_id=_request_id(request.request_id) if request.HasField("request_id") else None,
-    )
+    return _vote(request, wallet, vote_id, VoteType.PROPOSAL, _choice(VoteType.PROPOSAL, request.vote))
+
+
+def dispute_vote(request: vote_service_pb2.CastDisputeVoteRequest, wallet: Wallet, vote_id: str) -> CastVote:
+    """The command of a CastDisputeVote call by `wallet`, without its weight, which the chain has."""
+    return _vote(request, wallet, vote_id, VoteType.DISPUTE, _choice(VoteType.DISPUTE, request.vote))
+
+
+def bulk_vote(request: vote_service_pb2.BulkVote, wallet: Wallet, vote_id: str) -> CastVote:
+    """The command of one vote of many; its word says of which type it is, and a dispute vote has no weight yet."""
+    meaning = _MEANINGS.get(request.vote)
+    if meaning is None:
+        raise violation(Invalid.VOTE_WORD_UNKNOWN, "vote", request.vote)
+    return _vote(request, wallet, vote_id, *meaning)
+
+
+def vote_listing(request: vote_service_pb2.ListVotesRequest) -> tuple[MarketId, VoteType | None, int]:
+    """The market, the type of votes to list, None for both, and the size of the page."""
+    if request.vote_type and request.vote_type not in list(VoteType):
+        raise violation(Invalid.VOTE_TYPE_UNKNOWN, "vote_type", request.vote_type)
+    vote_type = VoteType(request.vote_type) if request.vote_type else None
+    return market_id(request.market_id), vote_type, _page_size(request.page_size)
 
 
 def description(request: market_service_pb2.RegisterMarketRequest, caller: Caller) -> DescribeMarket:
@@ -78,12 +98,24 @@ def market_id(text: str) -> MarketId:
         raise violation(Invalid.MARKET_ID_MALFORMED, "market_id", error.text) from error
 
 
-def address(text: str) -> Wallet:
+def address(text: str, field: str = "address") -> Wallet:
     """The wallet that a request names."""
     try:
         return parse_wallet(text)
     except MalformedId as error:
-        raise violation(Invalid.ADDRESS_MALFORMED, "address", error.text) from error
+        raise violation(Invalid.ADDRESS_MALFORMED, field, error.text) from error
+
+
+def _vote(request: VoteRequest, wallet: Wallet, vote_id: str, vote_type: VoteType, choice: bool) -> CastVote:
+    return CastVote(
+        market_id=market_id(request.market_id),
+        vote_id=vote_id,
+        wallet=wallet,
+        vote_type=vote_type,
+        choice=choice,
+        weight=_PROPOSAL_WEIGHT if vote_type is VoteType.PROPOSAL else UNWEIGHED,
+        request_id=_request_id(request.request_id) if request.HasField("request_id") else None,
+    )
 
 
 def _choice(vote_type: VoteType, word: str) -> bool:
@@ -138,6 +170,22 @@ def proposal_vote_response(taken: VoteTaken) -> vote_service_pb2.CastProposalVot
     )
 
 
+def dispute_vote_response(vote: CastVote, taken: VoteTaken) -> vote_service_pb2.CastDisputeVoteResponse:
+    """A stored vote with the weights of its commit; its own is the same in a repeat, as nobody trades any more."""
+    return vote_service_pb2.CastDisputeVoteResponse(
+        success=True,
+        vote_id=taken.vote_id,
+        vote_count=vote_service_pb2.DisputeVoteCount(support=str(taken.tally.yes), reject=str(taken.tally.no)),
+        weight=str(vote.weight),
+        weight_slot=vote.weight_slot or 0,
+    )
+
+
+def votes_response(votes: Sequence[StoredVote], next_page_token: str) -> vote_service_pb2.ListVotesResponse:
+    """One page of votes."""
+    return vote_service_pb2.ListVotesResponse(votes=[_listed(vote) for vote in votes], next_page_token=next_page_token)
+
+
 def tally_response(market: Market, config: ChainConfig | None) -> vote_service_pb2.GetTallyResponse:
     """Both tallies against the live thresholds, which are absent until they are known."""
     proposal, dispute = market.proposal, market.dispute
@@ -162,6 +210,21 @@ def tally_response(market: Market, config: ChainConfig | None) -> vote_service_p
             threshold_bps=dispute_bps,
             threshold_met=dispute_bps is not None and dispute.meets(dispute_bps),
         ),
+    )
+
+
+def _listed(vote: StoredVote) -> vote_service_pb2.Vote:
+    return vote_service_pb2.Vote(
+        vote_id=vote.vote_id,
+        market_id=vote.market_id,
+        user_pubkey=vote.wallet,
+        vote_type=vote.vote_type.value,
+        vote=word_of(vote.vote_type, vote.choice),
+        weight=str(vote.weight),
+        source=vote.source,
+        transaction_signature=vote.transaction_signature or "",
+        created_at=_instant(vote.created_at),
+        weight_slot=vote.weight_slot,
     )
 
 

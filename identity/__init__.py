@@ -6,6 +6,7 @@ Start reading at `doorkeeper.py` (headers to a caller), then `sign_in.py` (what 
 
 from identity.callers import ANONYMOUS, Caller, ServiceKeys, Tier, hash_service_key
 from identity.challenges import Challenge, Challenges
+from identity.curve import can_sign
 from identity.denials import Denial
 from identity.doorkeeper import Doorkeeper
 from identity.keys import TokenKey, UnusableKey, load, load_or_create
@@ -33,6 +34,7 @@ __all__ = [
     "TokenKey",
     "Tokens",
     "UnusableKey",
+    "can_sign",
     "hash_service_key",
     "load",
     "load_or_create",

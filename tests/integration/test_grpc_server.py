@@ -32,12 +32,16 @@ SERVED = {
     "/zmart.v1.AuthService/CreateChallenge",
     "/zmart.v1.AuthService/SignIn",
     "/zmart.v1.VoteService/CastProposalVote",
+    "/zmart.v1.VoteService/CastDisputeVote",
+    "/zmart.v1.VoteService/CastVotes",
+    "/zmart.v1.VoteService/StreamVotes",
     "/zmart.v1.VoteService/GetTally",
+    "/zmart.v1.VoteService/ListVotes",
     "/zmart.v1.MarketService/GetMarket",
     "/zmart.v1.MarketService/ListMarkets",
     "/zmart.v1.MarketService/RegisterMarket",
 }
-STREAMING = {"/zmart.v1.VoteService/StreamVotes", "/zmart.v1.MarketService/WatchMarket"}
+STREAMING = {"/zmart.v1.MarketService/WatchMarket"}
 
 
 @pytest.fixture

@@ -24,12 +24,13 @@ from domain.events import VoteAdmitted, VotesCounted
 from domain.ids import MarketId, Wallet, base58_encode
 from domain.lifecycle import Lifecycle
 from domain.market import Market, decide, evolve
-from domain.observed import ChainConfig, ObservedMarket
+from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Done, Outcome, VoteTaken
 from domain.refusals import AlreadyVoted, RequestIdReused
 from domain.rules import Now, Rules
-from domain.tally import single
-from grpc_server import GrpcServer, Parts, ServerSettings, build_server
+from domain.tally import VoteType, single
+from domain.votes import StoredVote
+from grpc_server import GrpcServer, Outage, Parts, ServerSettings, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
 from identity.keys import token_key
 
@@ -110,6 +111,60 @@ def observed(number: int, creator: Wallet, state: Lifecycle = Lifecycle.PROPOSED
     )
 
 
+class StoredVotes:
+    """The stored votes, as storage lists them."""
+
+    def __init__(self) -> None:
+        self.rows: list[StoredVote] = []
+        self.outage: Exception | None = None
+
+    def put(self, vote: CastVote, version: int) -> None:
+        place = (vote.vote_id, vote.market_id, vote.wallet, vote.vote_type, vote.choice, vote.weight, vote.weight_slot)
+        self.rows.append(StoredVote(*place, "api", None, version, datetime.fromtimestamp(START_S, UTC)))
+
+    async def list(
+        self, market_id: MarketId, vote_type: VoteType | None, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[StoredVote]:
+        if self.outage is not None:
+            raise self.outage
+        found = [row for row in self.rows if row.market_id == market_id and vote_type in (None, row.vote_type)]
+        found.sort(key=_place, reverse=True)
+        return [row for row in found if after is None or _place(row) < after][:limit]
+
+
+def _place(row: StoredVote) -> tuple[int, str]:
+    return row.market_version, row.vote_id
+
+
+class Positions:
+    """What wallets hold; counts reads, and `gate` holds them back."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[MarketId, Wallet], ObservedPosition] = {}
+        self.reads: list[tuple[MarketId, Wallet, int]] = []
+        self.outage: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.reading = 0
+        self.reading_max = 0
+
+    def put(self, market_id: MarketId, wallet: Wallet, shares_yes: int, shares_no: int, slot: int = 77) -> None:
+        held = ObservedPosition(Wallet(market_id), wallet, slot, shares_yes, shares_no, 0, 1, START_S, False, 0)
+        self.held[market_id, wallet] = held
+
+    async def position(self, market_id: MarketId, wallet: Wallet, min_slot: int) -> ObservedPosition | None:
+        self.reads.append((market_id, wallet, min_slot))
+        self.reading += 1
+        self.reading_max = max(self.reading_max, self.reading)
+        try:
+            await self.gate.wait()
+            if self.outage is not None:
+                raise self.outage
+            return self.held.get((market_id, wallet))
+        finally:
+            self.reading -= 1
+
+
 class Town:
     """Router and book in one: all markets in memory, decided by the real rules. `gate` holds commands back."""
 
@@ -120,7 +175,10 @@ class Town:
         self.gate = asyncio.Event()
         self.gate.set()
         self.live_config: ChainConfig | None = CONFIG
-        self._votes: dict[tuple[MarketId, Wallet], CastVote] = {}
+        self.waiting = 0
+        self.waiting_max = 0
+        self.votes = StoredVotes()
+        self._votes: dict[tuple[MarketId, Wallet, VoteType], CastVote] = {}
         self._answers: dict[tuple[Wallet, str], tuple[CastVote, VoteTaken]] = {}
         self._rules = Rules(CONFIG, NoGrid(), 10)
         self._now = Now(START_S, START_S, lambda: str(uuid.uuid4()))
@@ -130,6 +188,22 @@ class Town:
         await self.gate.wait()
         if self.outage is not None:
             raise self.outage
+        return self._carried_out(command)
+
+    async def submit_many(self, commands: Sequence[Command]) -> Sequence[Outcome | Outage]:
+        """`waiting_max` is how many messages were here at once."""
+        self.commands += commands
+        self.waiting += 1
+        self.waiting_max = max(self.waiting_max, self.waiting)
+        await self.gate.wait()
+        self.waiting -= 1
+        if isinstance(self.outage, Outage):
+            return [self.outage] * len(commands)
+        if self.outage is not None:
+            raise self.outage
+        return [self._carried_out(command) for command in commands]
+
+    def _carried_out(self, command: Command) -> Outcome:
         if isinstance(command, CastVote) and (repeat := self._repeat(command)) is not None:
             return repeat
         market = self.markets.get(command.market_id)
@@ -137,9 +211,9 @@ class Town:
         if not isinstance(decision, tuple):
             return decision
         if isinstance(command, CastVote):
-            if (command.market_id, command.wallet) in self._votes:
+            if (command.market_id, command.wallet, command.vote_type) in self._votes:
                 return AlreadyVoted(command.market_id)
-            self._votes[command.market_id, command.wallet] = command
+            self._votes[command.market_id, command.wallet, command.vote_type] = command
         for event in decision:
             if isinstance(event, VoteAdmitted):
                 market = evolve(
@@ -175,13 +249,15 @@ class Town:
         if first is None:
             return None
         cast, answer = first
-        same = (cast.market_id, cast.choice) == (vote.market_id, vote.choice)
+        place = (cast.market_id, cast.vote_type, cast.choice)
+        same = place == (vote.market_id, vote.vote_type, vote.choice)
         return replace(answer, replayed=True) if same else RequestIdReused(vote.market_id, vote.request_id or "")
 
     def _taken(self, vote: CastVote, market: Market) -> VoteTaken:
         taken = VoteTaken(vote.vote_id, market.tally(vote.vote_type), False)
         if vote.request_id:
             self._answers[vote.wallet, vote.request_id] = (vote, taken)
+        self.votes.put(vote, market.version)
         return taken
 
 
@@ -225,6 +301,7 @@ class Served:
     channel: grpc.aio.Channel
     town: Town
     accounts: Accounts
+    positions: Positions
     clock: Clock
     tokens: Tokens
 
@@ -241,7 +318,7 @@ class Served:
 @asynccontextmanager
 async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int = 0) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
-    clock, town, accounts = Clock(), Town(), Accounts()
+    clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     numbers = itertools.count(1)
     tokens = Tokens(
         token_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
@@ -250,7 +327,9 @@ async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int 
     parts = Parts(
         router=town,
         accounts=accounts,
+        positions=positions,
         book=town,
+        votes=town.votes,
         doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
         challenges=challenges,
         tokens=tokens,
@@ -263,7 +342,7 @@ async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int 
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Served(server, channel, town, accounts, clock, tokens)
+            yield Served(server, channel, town, accounts, positions, clock, tokens)
     finally:
         await server.stop(0)
 

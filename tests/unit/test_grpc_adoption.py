@@ -10,7 +10,7 @@ from domain.outcomes import Done, VoteTaken
 from domain.refusals import MarketNotFound
 from domain.tally import VoteType
 from grpc_server import adoption as adoption_module
-from grpc_server.adoption import ABSENT_MAX, ABSENT_S, FLIGHTS_MAX, READS_MAX, Adoption
+from grpc_server.adoption import FLIGHTS_MAX, LOOK_S, LOOKS_MAX, READS_MAX, Adoption
 from grpc_server.ports import AccountsUnavailable, ShardUnavailable
 from grpc_server.problems import Rejected
 from tests.support.eventually import eventually_async
@@ -88,7 +88,7 @@ async def test_a_caller_that_goes_away_stops_nobody_else(scene: Scene) -> None:
 async def test_an_absent_account_is_believed_absent_for_a_while(scene: Scene) -> None:
     assert not await scene.adoption.adopt(MARKET)
     scene.accounts.put(observed(1, CREATOR))
-    scene.clock.at_s += ABSENT_S - 0.1
+    scene.clock.at_s += LOOK_S - 0.1
     assert not await scene.adoption.adopt(MARKET)
     assert len(scene.accounts.reads) == 1
     scene.clock.at_s += 0.1
@@ -96,8 +96,8 @@ async def test_an_absent_account_is_believed_absent_for_a_while(scene: Scene) ->
 
 
 async def test_what_is_believed_absent_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ABSENT_MAX >= 3
-    monkeypatch.setattr(adoption_module, "ABSENT_MAX", 3)
+    assert LOOKS_MAX >= 3
+    monkeypatch.setattr(adoption_module, "LOOKS_MAX", 3)
     for number in range(1, 6):
         assert not await scene.adoption.adopt(market_id_of(number))
     scene.accounts.reads.clear()

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bzmart/v1/vote_service.proto\x12\x08zmart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"t\n\x17\x43\x61stProposalVoteRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04vote\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\r\n\x0b_request_id\"m\n\x18\x43\x61stProposalVoteResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07vote_id\x18\x02 \x01(\t\x12/\n\nvote_count\x18\x03 \x01(\x0b\x32\x1b.zmart.v1.ProposalVoteCount\"4\n\x11ProposalVoteCount\x12\r\n\x05likes\x18\x01 \x01(\r\x12\x10\n\x08\x64islikes\x18\x02 \x01(\r\"s\n\x16\x43\x61stDisputeVoteRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04vote\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\r\n\x0b_request_id\"{\n\x17\x43\x61stDisputeVoteResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07vote_id\x18\x02 \x01(\t\x12.\n\nvote_count\x18\x03 \x01(\x0b\x32\x1a.zmart.v1.DisputeVoteCount\x12\x0e\n\x06weight\x18\x04 \x01(\t\"3\n\x10\x44isputeVoteCount\x12\x0f\n\x07support\x18\x01 \x01(\t\x12\x0e\n\x06reject\x18\x02 \x01(\t\"\x80\x01\n\x08\x42ulkVote\x12\x19\n\x0buser_pubkey\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tmarket_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04vote\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\r\n\x0b_request_id\"U\n\x0e\x42ulkVoteResult\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07vote_id\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\";\n\x10\x43\x61stVotesRequest\x12\'\n\x05votes\x18\x01 \x03(\x0b\x32\x12.zmart.v1.BulkVoteB\x04\xe2\x41\x01\x02\">\n\x11\x43\x61stVotesResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.zmart.v1.BulkVoteResult\"=\n\x12StreamVotesRequest\x12\'\n\x05votes\x18\x01 \x03(\x0b\x32\x12.zmart.v1.BulkVoteB\x04\xe2\x41\x01\x02\"@\n\x13StreamVotesResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.zmart.v1.BulkVoteResult\"*\n\x0fGetTallyRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x8a\x01\n\x10GetTallyResponse\x12\x11\n\tmarket_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12)\n\x08proposal\x18\x03 \x01(\x0b\x32\x17.zmart.v1.ProposalTally\x12\'\n\x07\x64ispute\x18\x04 \x01(\x0b\x32\x16.zmart.v1.DisputeTally\"\x8d\x01\n\rProposalTally\x12\r\n\x05likes\x18\x01 \x01(\r\x12\x10\n\x08\x64islikes\x18\x02 \x01(\r\x12\x16\n\x0epercentage_bps\x18\x03 \x01(\r\x12\x1a\n\rthreshold_bps\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x15\n\rthreshold_met\x18\x05 \x01(\x08\x42\x10\n\x0e_threshold_bps\"\xbb\x01\n\x0c\x44isputeTally\x12\x0f\n\x07support\x18\x01 \x01(\t\x12\x0e\n\x06reject\x18\x02 \x01(\t\x12\x16\n\x0esupport_voters\x18\x03 \x01(\r\x12\x15\n\rreject_voters\x18\x04 \x01(\r\x12\x16\n\x0epercentage_bps\x18\x05 \x01(\r\x12\x1a\n\rthreshold_bps\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x15\n\rthreshold_met\x18\x07 \x01(\x08\x42\x10\n\x0e_threshold_bps\"w\n\x10ListVotesRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tvote_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"K\n\x11ListVotesResponse\x12\x1d\n\x05votes\x18\x01 \x03(\x0b\x32\x0e.zmart.v1.Vote\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcf\x01\n\x04Vote\x12\x0f\n\x07vote_id\x18\x01 \x01(\t\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x13\n\x0buser_pubkey\x18\x03 \x01(\t\x12\x11\n\tvote_type\x18\x04 \x01(\t\x12\x0c\n\x04vote\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\t\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x1d\n\x15transaction_signature\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xee\x04\n\x0bVoteService\x12y\n\x10\x43\x61stProposalVote\x12!.zmart.v1.CastProposalVoteRequest\x1a\".zmart.v1.CastProposalVoteResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/api/votes/proposal:\x01*\x12u\n\x0f\x43\x61stDisputeVote\x12 .zmart.v1.CastDisputeVoteRequest\x1a!.zmart.v1.CastDisputeVoteResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/votes/dispute:\x01*\x12\x44\n\tCastVotes\x12\x1a.zmart.v1.CastVotesRequest\x1a\x1b.zmart.v1.CastVotesResponse\x12N\n\x0bStreamVotes\x12\x1c.zmart.v1.StreamVotesRequest\x1a\x1d.zmart.v1.StreamVotesResponse(\x01\x30\x01\x12i\n\x08GetTally\x12\x19.zmart.v1.GetTallyRequest\x1a\x1a.zmart.v1.GetTallyResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/markets/{market_id}/tally\x12l\n\tListVotes\x12\x1a.zmart.v1.ListVotesRequest\x1a\x1b.zmart.v1.ListVotesResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/markets/{market_id}/votesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bzmart/v1/vote_service.proto\x12\x08zmart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"t\n\x17\x43\x61stProposalVoteRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04vote\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\r\n\x0b_request_id\"m\n\x18\x43\x61stProposalVoteResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07vote_id\x18\x02 \x01(\t\x12/\n\nvote_count\x18\x03 \x01(\x0b\x32\x1b.zmart.v1.ProposalVoteCount\"4\n\x11ProposalVoteCount\x12\r\n\x05likes\x18\x01 \x01(\r\x12\x10\n\x08\x64islikes\x18\x02 \x01(\r\"s\n\x16\x43\x61stDisputeVoteRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04vote\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\r\n\x0b_request_id\"\x90\x01\n\x17\x43\x61stDisputeVoteResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07vote_id\x18\x02 \x01(\t\x12.\n\nvote_count\x18\x03 \x01(\x0b\x32\x1a.zmart.v1.DisputeVoteCount\x12\x0e\n\x06weight\x18\x04 \x01(\t\x12\x13\n\x0bweight_slot\x18\x05 \x01(\x04\"3\n\x10\x44isputeVoteCount\x12\x0f\n\x07support\x18\x01 \x01(\t\x12\x0e\n\x06reject\x18\x02 \x01(\t\"\x80\x01\n\x08\x42ulkVote\x12\x19\n\x0buser_pubkey\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tmarket_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04vote\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\r\n\x0b_request_id\"U\n\x0e\x42ulkVoteResult\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07vote_id\x18\x02 \x01(\t\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\";\n\x10\x43\x61stVotesRequest\x12\'\n\x05votes\x18\x01 \x03(\x0b\x32\x12.zmart.v1.BulkVoteB\x04\xe2\x41\x01\x02\">\n\x11\x43\x61stVotesResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.zmart.v1.BulkVoteResult\"=\n\x12StreamVotesRequest\x12\'\n\x05votes\x18\x01 \x03(\x0b\x32\x12.zmart.v1.BulkVoteB\x04\xe2\x41\x01\x02\"@\n\x13StreamVotesResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.zmart.v1.BulkVoteResult\"*\n\x0fGetTallyRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x8a\x01\n\x10GetTallyResponse\x12\x11\n\tmarket_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12)\n\x08proposal\x18\x03 \x01(\x0b\x32\x17.zmart.v1.ProposalTally\x12\'\n\x07\x64ispute\x18\x04 \x01(\x0b\x32\x16.zmart.v1.DisputeTally\"\x8d\x01\n\rProposalTally\x12\r\n\x05likes\x18\x01 \x01(\r\x12\x10\n\x08\x64islikes\x18\x02 \x01(\r\x12\x16\n\x0epercentage_bps\x18\x03 \x01(\r\x12\x1a\n\rthreshold_bps\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x15\n\rthreshold_met\x18\x05 \x01(\x08\x42\x10\n\x0e_threshold_bps\"\xbb\x01\n\x0c\x44isputeTally\x12\x0f\n\x07support\x18\x01 \x01(\t\x12\x0e\n\x06reject\x18\x02 \x01(\t\x12\x16\n\x0esupport_voters\x18\x03 \x01(\r\x12\x15\n\rreject_voters\x18\x04 \x01(\r\x12\x16\n\x0epercentage_bps\x18\x05 \x01(\r\x12\x1a\n\rthreshold_bps\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x15\n\rthreshold_met\x18\x07 \x01(\x08\x42\x10\n\x0e_threshold_bps\"w\n\x10ListVotesRequest\x12\x17\n\tmarket_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tvote_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"K\n\x11ListVotesResponse\x12\x1d\n\x05votes\x18\x01 \x03(\x0b\x32\x0e.zmart.v1.Vote\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf9\x01\n\x04Vote\x12\x0f\n\x07vote_id\x18\x01 \x01(\t\x12\x11\n\tmarket_id\x18\x02 \x01(\t\x12\x13\n\x0buser_pubkey\x18\x03 \x01(\t\x12\x11\n\tvote_type\x18\x04 \x01(\t\x12\x0c\n\x04vote\x18\x05 \x01(\t\x12\x0e\n\x06weight\x18\x06 \x01(\t\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x1d\n\x15transaction_signature\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0bweight_slot\x18\n \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_weight_slot2\xee\x04\n\x0bVoteService\x12y\n\x10\x43\x61stProposalVote\x12!.zmart.v1.CastProposalVoteRequest\x1a\".zmart.v1.CastProposalVoteResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/api/votes/proposal:\x01*\x12u\n\x0f\x43\x61stDisputeVote\x12 .zmart.v1.CastDisputeVoteRequest\x1a!.zmart.v1.CastDisputeVoteResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/votes/dispute:\x01*\x12\x44\n\tCastVotes\x12\x1a.zmart.v1.CastVotesRequest\x1a\x1b.zmart.v1.CastVotesResponse\x12N\n\x0bStreamVotes\x12\x1c.zmart.v1.StreamVotesRequest\x1a\x1d.zmart.v1.StreamVotesResponse(\x01\x30\x01\x12i\n\x08GetTally\x12\x19.zmart.v1.GetTallyRequest\x1a\x1a.zmart.v1.GetTallyResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/markets/{market_id}/tally\x12l\n\tListVotes\x12\x1a.zmart.v1.ListVotesRequest\x1a\x1b.zmart.v1.ListVotesResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/markets/{market_id}/votesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -85,36 +85,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROPOSALVOTECOUNT']._serialized_end=443
   _globals['_CASTDISPUTEVOTEREQUEST']._serialized_start=445
   _globals['_CASTDISPUTEVOTEREQUEST']._serialized_end=560
-  _globals['_CASTDISPUTEVOTERESPONSE']._serialized_start=562
-  _globals['_CASTDISPUTEVOTERESPONSE']._serialized_end=685
-  _globals['_DISPUTEVOTECOUNT']._serialized_start=687
-  _globals['_DISPUTEVOTECOUNT']._serialized_end=738
-  _globals['_BULKVOTE']._serialized_start=741
-  _globals['_BULKVOTE']._serialized_end=869
-  _globals['_BULKVOTERESULT']._serialized_start=871
-  _globals['_BULKVOTERESULT']._serialized_end=956
-  _globals['_CASTVOTESREQUEST']._serialized_start=958
-  _globals['_CASTVOTESREQUEST']._serialized_end=1017
-  _globals['_CASTVOTESRESPONSE']._serialized_start=1019
-  _globals['_CASTVOTESRESPONSE']._serialized_end=1081
-  _globals['_STREAMVOTESREQUEST']._serialized_start=1083
-  _globals['_STREAMVOTESREQUEST']._serialized_end=1144
-  _globals['_STREAMVOTESRESPONSE']._serialized_start=1146
-  _globals['_STREAMVOTESRESPONSE']._serialized_end=1210
-  _globals['_GETTALLYREQUEST']._serialized_start=1212
-  _globals['_GETTALLYREQUEST']._serialized_end=1254
-  _globals['_GETTALLYRESPONSE']._serialized_start=1257
-  _globals['_GETTALLYRESPONSE']._serialized_end=1395
-  _globals['_PROPOSALTALLY']._serialized_start=1398
-  _globals['_PROPOSALTALLY']._serialized_end=1539
-  _globals['_DISPUTETALLY']._serialized_start=1542
-  _globals['_DISPUTETALLY']._serialized_end=1729
-  _globals['_LISTVOTESREQUEST']._serialized_start=1731
-  _globals['_LISTVOTESREQUEST']._serialized_end=1850
-  _globals['_LISTVOTESRESPONSE']._serialized_start=1852
-  _globals['_LISTVOTESRESPONSE']._serialized_end=1927
-  _globals['_VOTE']._serialized_start=1930
-  _globals['_VOTE']._serialized_end=2137
-  _globals['_VOTESERVICE']._serialized_start=2140
-  _globals['_VOTESERVICE']._serialized_end=2762
+  _globals['_CASTDISPUTEVOTERESPONSE']._serialized_start=563
+  _globals['_CASTDISPUTEVOTERESPONSE']._serialized_end=707
+  _globals['_DISPUTEVOTECOUNT']._serialized_start=709
+  _globals['_DISPUTEVOTECOUNT']._serialized_end=760
+  _globals['_BULKVOTE']._serialized_start=763
+  _globals['_BULKVOTE']._serialized_end=891
+  _globals['_BULKVOTERESULT']._serialized_start=893
+  _globals['_BULKVOTERESULT']._serialized_end=978
+  _globals['_CASTVOTESREQUEST']._serialized_start=980
+  _globals['_CASTVOTESREQUEST']._serialized_end=1039
+  _globals['_CASTVOTESRESPONSE']._serialized_start=1041
+  _globals['_CASTVOTESRESPONSE']._serialized_end=1103
+  _globals['_STREAMVOTESREQUEST']._serialized_start=1105
+  _globals['_STREAMVOTESREQUEST']._serialized_end=1166
+  _globals['_STREAMVOTESRESPONSE']._serialized_start=1168
+  _globals['_STREAMVOTESRESPONSE']._serialized_end=1232
+  _globals['_GETTALLYREQUEST']._serialized_start=1234
+  _globals['_GETTALLYREQUEST']._serialized_end=1276
+  _globals['_GETTALLYRESPONSE']._serialized_start=1279
+  _globals['_GETTALLYRESPONSE']._serialized_end=1417
+  _globals['_PROPOSALTALLY']._serialized_start=1420
+  _globals['_PROPOSALTALLY']._serialized_end=1561
+  _globals['_DISPUTETALLY']._serialized_start=1564
+  _globals['_DISPUTETALLY']._serialized_end=1751
+  _globals['_LISTVOTESREQUEST']._serialized_start=1753
+  _globals['_LISTVOTESREQUEST']._serialized_end=1872
+  _globals['_LISTVOTESRESPONSE']._serialized_start=1874
+  _globals['_LISTVOTESRESPONSE']._serialized_end=1949
+  _globals['_VOTE']._serialized_start=1952
+  _globals['_VOTE']._serialized_end=2201
+  _globals['_VOTESERVICE']._serialized_start=2204
+  _globals['_VOTESERVICE']._serialized_end=2826
 # @@protoc_insertion_point(module_scope)

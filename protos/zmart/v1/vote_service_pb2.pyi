@@ -152,12 +152,15 @@ class CastDisputeVoteResponse(_message.Message):
     VOTE_ID_FIELD_NUMBER: _builtins.int
     VOTE_COUNT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_SLOT_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     """True; a refusal is an error, never a false here."""
     vote_id: _builtins.str
     """The stored vote's id, a UUID; a repeat gives the first one's."""
     weight: _builtins.str
     """The weight of this vote: the wallet's YES and NO shares together, 9-decimal units, a decimal string."""
+    weight_slot: _builtins.int
+    """The slot at which the chain showed that weight."""
     @_builtins.property
     def vote_count(self) -> Global___DisputeVoteCount:
         """The weights after this vote; a repeat gives those of the first time."""
@@ -169,10 +172,11 @@ class CastDisputeVoteResponse(_message.Message):
         vote_id: _builtins.str = ...,
         vote_count: Global___DisputeVoteCount | None = ...,
         weight: _builtins.str = ...,
+        weight_slot: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["vote_count", b"vote_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "vote_count", b"vote_count", "vote_id", b"vote_id", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "vote_count", b"vote_count", "vote_id", b"vote_id", "weight", b"weight", "weight_slot", b"weight_slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,7 +219,7 @@ class BulkVote(_message.Message):
     VOTE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     user_pubkey: _builtins.str
-    """The voter: base58 of its 32-byte ed25519 public key."""
+    """The voter: base58 of its 32-byte ed25519 public key, a point of the curve (ADDRESS_MALFORMED, ADDRESS_CANNOT_SIGN)."""
     market_id: _builtins.str
     """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
     vote: _builtins.str
@@ -593,6 +597,7 @@ class Vote(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     TRANSACTION_SIGNATURE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    WEIGHT_SLOT_FIELD_NUMBER: _builtins.int
     vote_id: _builtins.str
     """The vote's id, a UUID."""
     market_id: _builtins.str
@@ -609,6 +614,8 @@ class Vote(_message.Message):
     """Where it was cast: `api` or `chain`."""
     transaction_signature: _builtins.str
     """The transaction that cast it on chain, base58; empty for a vote cast here."""
+    weight_slot: _builtins.int
+    """The slot at which the chain showed the weight of a dispute vote; absent for a proposal vote."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was stored."""
@@ -625,11 +632,14 @@ class Vote(_message.Message):
         source: _builtins.str = ...,
         transaction_signature: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        weight_slot: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight_slot", b"_weight_slot", "created_at", b"created_at", "weight_slot", b"weight_slot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "market_id", b"market_id", "source", b"source", "transaction_signature", b"transaction_signature", "user_pubkey", b"user_pubkey", "vote", b"vote", "vote_id", b"vote_id", "vote_type", b"vote_type", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight_slot", b"_weight_slot", "created_at", b"created_at", "market_id", b"market_id", "source", b"source", "transaction_signature", b"transaction_signature", "user_pubkey", b"user_pubkey", "vote", b"vote", "vote_id", b"vote_id", "vote_type", b"vote_type", "weight", b"weight", "weight_slot", b"weight_slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__weight_slot: _TypeAlias = _typing.Literal["weight_slot"]  # noqa: Y015
+    _WhichOneofArgType__weight_slot: _TypeAlias = _typing.Literal["_weight_slot", b"_weight_slot"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight_slot) -> _WhichOneofReturnType__weight_slot | None: ...
 
 Global___Vote: _TypeAlias = Vote  # noqa: Y015

@@ -80,6 +80,7 @@ class VoteServiceServicer:
 
         ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
         VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+        TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
         OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -88,6 +89,10 @@ class VoteServiceServicer:
 
     def CastDisputeVote(self, request, context):
         """Votes on whether a disputed resolution is wrong, weighted by the wallet's position. Wallet tier.
+
+        The weight is what the chain shows once the market is disputed: nobody trades any more, so it is fixed. Reasons as for
+        CastProposalVote; NO_POSITION (PERMISSION_DENIED) for a wallet without shares in this market, CHAIN_UNAVAILABLE
+        (UNAVAILABLE) when the position cannot be read now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +101,9 @@ class VoteServiceServicer:
     def CastVotes(self, request, context):
         """Casts many votes for many wallets. Service tier.
 
-        One result per vote, in order; some may be refused while others are taken.
+        One result per vote, in order; some may be refused while others are taken. The votes of one request are concurrent:
+        of two by one wallet on one market either may be the one that is taken. VOTES_MISSING and VOTES_TOO_MANY
+        (INVALID_ARGUMENT) refuse the whole request; SERVER_BUSY (UNAVAILABLE) too, and nothing was done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +111,10 @@ class VoteServiceServicer:
 
     def StreamVotes(self, request_iterator, context):
         """The same as a stream: each request is answered by one response with its results, in order. Service tier.
+
+        At most four requests are in flight; the next is read once the first of them is answered. An error ends the stream
+        after the answers to the requests before; what comes after the last answer is unknown, repeat it with the same
+        request_ids. SERVER_STOPPING ends it once everything that was read is answered; nothing after that was done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

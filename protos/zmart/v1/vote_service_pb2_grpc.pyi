@@ -41,17 +41,30 @@ class VoteServiceStub:
 
     ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
     VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+    TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
     OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
     """
     CastDisputeVote: _grpc.UnaryUnaryMultiCallable[_vote_service_pb2.CastDisputeVoteRequest, _vote_service_pb2.CastDisputeVoteResponse]
-    """Votes on whether a disputed resolution is wrong, weighted by the wallet's position. Wallet tier."""
+    """Votes on whether a disputed resolution is wrong, weighted by the wallet's position. Wallet tier.
+
+    The weight is what the chain shows once the market is disputed: nobody trades any more, so it is fixed. Reasons as for
+    CastProposalVote; NO_POSITION (PERMISSION_DENIED) for a wallet without shares in this market, CHAIN_UNAVAILABLE
+    (UNAVAILABLE) when the position cannot be read now.
+    """
     CastVotes: _grpc.UnaryUnaryMultiCallable[_vote_service_pb2.CastVotesRequest, _vote_service_pb2.CastVotesResponse]
     """Casts many votes for many wallets. Service tier.
 
-    One result per vote, in order; some may be refused while others are taken.
+    One result per vote, in order; some may be refused while others are taken. The votes of one request are concurrent:
+    of two by one wallet on one market either may be the one that is taken. VOTES_MISSING and VOTES_TOO_MANY
+    (INVALID_ARGUMENT) refuse the whole request; SERVER_BUSY (UNAVAILABLE) too, and nothing was done.
     """
     StreamVotes: _grpc.StreamStreamMultiCallable[_vote_service_pb2.StreamVotesRequest, _vote_service_pb2.StreamVotesResponse]
-    """The same as a stream: each request is answered by one response with its results, in order. Service tier."""
+    """The same as a stream: each request is answered by one response with its results, in order. Service tier.
+
+    At most four requests are in flight; the next is read once the first of them is answered. An error ends the stream
+    after the answers to the requests before; what comes after the last answer is unknown, repeat it with the same
+    request_ids. SERVER_STOPPING ends it once everything that was read is answered; nothing after that was done.
+    """
     GetTally: _grpc.UnaryUnaryMultiCallable[_vote_service_pb2.GetTallyRequest, _vote_service_pb2.GetTallyResponse]
     """Reads both tallies of a market as of its last committed version. Anonymous."""
     ListVotes: _grpc.UnaryUnaryMultiCallable[_vote_service_pb2.ListVotesRequest, _vote_service_pb2.ListVotesResponse]
@@ -70,17 +83,30 @@ class VoteServiceAsyncStub(VoteServiceStub):
 
     ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
     VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+    TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
     OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
     """
     CastDisputeVote: _aio.UnaryUnaryMultiCallable[_vote_service_pb2.CastDisputeVoteRequest, _vote_service_pb2.CastDisputeVoteResponse]  # type: ignore[assignment]
-    """Votes on whether a disputed resolution is wrong, weighted by the wallet's position. Wallet tier."""
+    """Votes on whether a disputed resolution is wrong, weighted by the wallet's position. Wallet tier.
+
+    The weight is what the chain shows once the market is disputed: nobody trades any more, so it is fixed. Reasons as for
+    CastProposalVote; NO_POSITION (PERMISSION_DENIED) for a wallet without shares in this market, CHAIN_UNAVAILABLE
+    (UNAVAILABLE) when the position cannot be read now.
+    """
     CastVotes: _aio.UnaryUnaryMultiCallable[_vote_service_pb2.CastVotesRequest, _vote_service_pb2.CastVotesResponse]  # type: ignore[assignment]
     """Casts many votes for many wallets. Service tier.
 
-    One result per vote, in order; some may be refused while others are taken.
+    One result per vote, in order; some may be refused while others are taken. The votes of one request are concurrent:
+    of two by one wallet on one market either may be the one that is taken. VOTES_MISSING and VOTES_TOO_MANY
+    (INVALID_ARGUMENT) refuse the whole request; SERVER_BUSY (UNAVAILABLE) too, and nothing was done.
     """
     StreamVotes: _aio.StreamStreamMultiCallable[_vote_service_pb2.StreamVotesRequest, _vote_service_pb2.StreamVotesResponse]  # type: ignore[assignment]
-    """The same as a stream: each request is answered by one response with its results, in order. Service tier."""
+    """The same as a stream: each request is answered by one response with its results, in order. Service tier.
+
+    At most four requests are in flight; the next is read once the first of them is answered. An error ends the stream
+    after the answers to the requests before; what comes after the last answer is unknown, repeat it with the same
+    request_ids. SERVER_STOPPING ends it once everything that was read is answered; nothing after that was done.
+    """
     GetTally: _aio.UnaryUnaryMultiCallable[_vote_service_pb2.GetTallyRequest, _vote_service_pb2.GetTallyResponse]  # type: ignore[assignment]
     """Reads both tallies of a market as of its last committed version. Anonymous."""
     ListVotes: _aio.UnaryUnaryMultiCallable[_vote_service_pb2.ListVotesRequest, _vote_service_pb2.ListVotesResponse]  # type: ignore[assignment]
@@ -101,6 +127,7 @@ class VoteServiceServicer:
 
         ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
         VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+        TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
         OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
         """
 
@@ -109,7 +136,12 @@ class VoteServiceServicer:
         request: _vote_service_pb2.CastDisputeVoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_vote_service_pb2.CastDisputeVoteResponse, _abc.Awaitable[_vote_service_pb2.CastDisputeVoteResponse]]:
-        """Votes on whether a disputed resolution is wrong, weighted by the wallet's position. Wallet tier."""
+        """Votes on whether a disputed resolution is wrong, weighted by the wallet's position. Wallet tier.
+
+        The weight is what the chain shows once the market is disputed: nobody trades any more, so it is fixed. Reasons as for
+        CastProposalVote; NO_POSITION (PERMISSION_DENIED) for a wallet without shares in this market, CHAIN_UNAVAILABLE
+        (UNAVAILABLE) when the position cannot be read now.
+        """
 
     def CastVotes(
         self,
@@ -118,7 +150,9 @@ class VoteServiceServicer:
     ) -> _typing.Union[_vote_service_pb2.CastVotesResponse, _abc.Awaitable[_vote_service_pb2.CastVotesResponse]]:
         """Casts many votes for many wallets. Service tier.
 
-        One result per vote, in order; some may be refused while others are taken.
+        One result per vote, in order; some may be refused while others are taken. The votes of one request are concurrent:
+        of two by one wallet on one market either may be the one that is taken. VOTES_MISSING and VOTES_TOO_MANY
+        (INVALID_ARGUMENT) refuse the whole request; SERVER_BUSY (UNAVAILABLE) too, and nothing was done.
         """
 
     def StreamVotes(
@@ -126,7 +160,12 @@ class VoteServiceServicer:
         request_iterator: _MaybeAsyncIterator[_vote_service_pb2.StreamVotesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_vote_service_pb2.StreamVotesResponse], _abc.AsyncIterator[_vote_service_pb2.StreamVotesResponse]]:
-        """The same as a stream: each request is answered by one response with its results, in order. Service tier."""
+        """The same as a stream: each request is answered by one response with its results, in order. Service tier.
+
+        At most four requests are in flight; the next is read once the first of them is answered. An error ends the stream
+        after the answers to the requests before; what comes after the last answer is unknown, repeat it with the same
+        request_ids. SERVER_STOPPING ends it once everything that was read is answered; nothing after that was done.
+        """
 
     def GetTally(
         self,
