@@ -36,7 +36,7 @@ class WrongOwner:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The market's actor met a bug; it is rebuilt from the database, and nothing was written."""
+    """The market's actor met a bug, which the log has under `incident`; it is rebuilt, and nothing was written."""
 
     incident: str
 
@@ -260,7 +260,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A handler met a bug; the actor must be dropped and rebuilt."""
+    """A handler met a bug; the actor must be dropped and rebuilt. The shard names the incident for the log."""
 
     market_id: MarketId
     error: str
+    incident: str = ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -296,7 +296,9 @@ class ShardCore:
         answers = self._household.round(messages)
         for market_id, answer in answers.items():
             if isinstance(answer, Broken):
-                log.error("market actor broke", market_id=market_id, error=answer.error)
+                incident = self._settings.new_id()
+                log.error("market actor broke", market_id=market_id, error=answer.error, incident=incident)
+                answers[market_id] = replace(answer, incident=incident)
                 self._household.evict(market_id)
         return answers
 
@@ -327,7 +329,7 @@ class ShardCore:
 
 def _control_answers(draft: Drafted | Broken, indexes: Sequence[int]) -> dict[int, Answer]:
     if isinstance(draft, Broken):
-        return dict.fromkeys(indexes, Failed(draft.error))
+        return dict.fromkeys(indexes, Failed(draft.incident))
     version = draft.market.version if draft.market else 0
     return {
         index: Done(version) if refusal is None or isinstance(refusal, AlreadyInState) else refusal
@@ -347,7 +349,7 @@ def _sort_admissions(
     for market_id, indexes in by_market.items():
         admission = admissions[market_id]
         if isinstance(admission, Broken):
-            answers.update(dict.fromkeys(indexes, Failed(admission.error)))
+            answers.update(dict.fromkeys(indexes, Failed(admission.incident)))
             continue
         for index, refusal in zip(indexes, admission.refusals, strict=True):
             if refusal is None:

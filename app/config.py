@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.schedule import CronSchedule
@@ -128,9 +128,14 @@ class Settings(BaseSettings):
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
         return values
 
+    @field_validator("aggregation_cron")
+    @classmethod
+    def _check_cron(cls, expression: str) -> str:
+        CronSchedule(expression)
+        return expression
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        CronSchedule(self.aggregation_cron)
         if self.env == "production":
             self._refuse_developer_defaults()
         return self

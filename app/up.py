@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import fcntl
 import json
 import os
 import secrets
@@ -13,7 +14,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -35,6 +36,7 @@ from storage.migrate import MigrationsDiffer, migrate
 from storage.outages import StorageUnavailable
 
 CONNECTION_FILE = "connection.json"
+LOCK_FILE = "up.lock"
 PROBE_S = 1.0
 REFRESH_S = 1.0
 """How often connection.json follows pids that changed."""
@@ -52,7 +54,7 @@ def run(settings: Settings) -> int:
         system.start()
         announce(system.connection)
         system.watch(stop)
-    except (StartFailed, RoleEnded, MigrationsDiffer, StorageUnavailable, DataDirectoryUnusable) as failure:
+    except FAILURES as failure:
         click.echo(str(failure), err=True)
         return 1
     finally:
@@ -70,9 +72,11 @@ class System:
         self.runner = Runner(settings.run_id, self.data_dir / "logs")
         self.connection: dict[str, Any] = {}
         self._env: dict[str, str] = {}
+        self._lock: TextIO | None = None
 
     def start(self) -> None:
         """Start and wait for every role, then write connection.json; raises StartFailed, and `stop` clears up."""
+        self._lock = hold(self.data_dir / LOCK_FILE)
         (self.data_dir / CONNECTION_FILE).unlink(missing_ok=True)
         database_url, redis_url = self._database(), self._redis()
         self._env = self._environment(database_url, redis_url)
@@ -100,7 +104,9 @@ class System:
     def stop(self) -> None:
         """Stop every role, in reverse order."""
         self.runner.stop()
-        (self.data_dir / CONNECTION_FILE).unlink(missing_ok=True)
+        if self._lock is not None:
+            (self.data_dir / CONNECTION_FILE).unlink(missing_ok=True)
+            self._lock.close()
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
@@ -220,6 +226,33 @@ class System:
         except (OSError, asyncpg.PostgresError, TimeoutError):
             pids["shard"] = []  # the database is away; the next look tells
         return pids
+
+
+class DataDirTaken(Exception):
+    """Another `zmart up` works in this data dir."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f"another zmart up (pid {holder}) works in {path.parent}: stop it, or give another --data-dir")
+
+
+def hold(path: Path) -> TextIO:
+    """Take the data dir for this process until it ends, however it ends; raises DataDirTaken when another has it."""
+    lock = path.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise DataDirTaken(path, holder) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+FAILURES = (StartFailed, RoleEnded, DataDirTaken, MigrationsDiffer, StorageUnavailable, DataDirectoryUnusable)
+"""What ends `zmart up` with a sentence instead of a traceback."""
 
 
 async def shard_pids(database_url: str) -> list[int]:

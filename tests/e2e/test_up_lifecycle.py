@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import grpc
@@ -13,7 +15,7 @@ from solders.keypair import Keypair
 
 from app.demo.doors import reason
 from app.demo.run import running_system
-from app.up import CONNECTION_FILE
+from app.up import CONNECTION_FILE, read_connection
 from tests.support.eventually import eventually
 from tests.support.processes import alive, family_of, processes_of_run
 from tests.support.system import FAST, RunningSystem, create_markets, new_market_id
@@ -66,3 +68,18 @@ async def test_configured_services_replace_their_embedded_twins_and_a_stop_is_cl
             assert (await doors.tally(market_id)).proposal.dislikes == 1
     assert processes_of_run(connection["run_id"]) == []
     assert not (tmp_path / CONNECTION_FILE).exists()
+
+
+async def test_a_second_system_over_the_same_data_dir_is_refused_with_a_sentence(system: RunningSystem) -> None:
+    before = read_connection(system.data_dir)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "up", "--data-dir", str(system.data_dir), "--port-base", "29000"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    (up,) = system.connection["pids"]["up"]
+    assert f"another zmart up (pid {up})" in said.decode()
+    assert "Traceback" not in said.decode()
+    assert read_connection(system.data_dir)["run_id"] == before["run_id"], "the first one goes on"
