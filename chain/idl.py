@@ -86,7 +86,11 @@ def parse_interface(raw: bytes, source: str) -> Interface:
     build = _build_of(shape)
     for fault in (*_differences(shape, build), *_error_differences(errors, build)):
         raise UnusableIdl(source, f"does not describe the zmart_core this backend speaks to: {fault}")
-    return Interface(Idl.from_json(json.dumps(_used(found))), build, address)
+    try:
+        idl = Idl.from_json(json.dumps(_used(found)))
+    except Exception as error:  # anchorpy_core raises a class of its own that it does not export
+        raise UnusableIdl(source, f"is not as Anchor writes it: {error}") from error
+    return Interface(idl, build, address)
 
 
 def _used(old: Mapping[str, Any]) -> dict[str, Any]:

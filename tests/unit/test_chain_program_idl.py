@@ -133,6 +133,13 @@ def test_a_file_that_cannot_be_read_or_is_too_large_is_refused(tmp_path: Path) -
         load_interface(large)
 
 
+def test_a_definition_that_anchorpy_cannot_read_is_refused() -> None:
+    idl = idl_json()
+    idl["instructions"][0]["docs"] = 5
+    with pytest.raises(UnusableIdl, match="is not as Anchor writes it"):
+        parse_interface(text(idl), "operator.json")
+
+
 def test_what_a_definition_has_beyond_ours_does_no_harm() -> None:
     idl = idl_json()
     odd = {"name": "odd", "type": {"vec": {"hashMap": ["string", "bytes"]}}}
