@@ -8,7 +8,7 @@ happen: `drop` takes a slot out that was not final, and `lag` lets reads see an 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chain.ledger import execution, sysvars
@@ -139,6 +139,10 @@ class Bank:
     def owned_by(self, owner: bytes, slot: int) -> Iterator[tuple[bytes, Account]]:
         """Every account of a program as of `slot`."""
         return self._accounts.owned_by(owner, slot)
+
+    def addresses(self) -> Iterable[bytes]:
+        """Every address that has an account, or had one until lately."""
+        return self._accounts.keys()
 
     def landed_slot(self, signature: bytes) -> int | None:
         """The slot a recent transaction landed in; None also for one older than its block hash's life."""
