@@ -1,12 +1,11 @@
 """The interface definition of zmart_core: the one shipped here, or the operator's own file, held to what we build on.
 
-Both formats that Anchor has written are read: the one before 0.30 (camelCase, `isMut`), and the one since (snake_case,
-`writable`, discriminators). anchorpy understands the older one only, so the newer one is rewritten into it.
+Both formats that Anchor has written are read (`idl_formats.py`). Calls, accounts and events are compared part by part;
+a definition may hold more of them, and anchorpy is never shown those.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 from anchorpy_core.idl import Idl
 
 from chain.errors import Build, idl_json, numbers_of
+from chain.idl_formats import in_older_format
 
 IDL_BYTES_MAX = 1024 * 1024
 """zmart_core's own file has 60 KB."""
@@ -78,7 +78,7 @@ def parse_interface(raw: bytes, source: str) -> Interface:
     except (ValueError, RecursionError) as error:
         raise UnusableIdl(source, f"is not JSON: {error}") from error
     try:
-        found = _normalised(parsed)
+        found = in_older_format(parsed)
         shape, errors = _shape(found), _errors(found)
         address = _address(parsed)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
@@ -109,89 +109,6 @@ def _address(parsed: Mapping[str, Any]) -> str | None:
     """Top level since 0.30, in `metadata` before."""
     address = parsed.get("address") or (parsed.get("metadata") or {}).get("address")
     return str(address) if address else None
-
-
-def _normalised(parsed: Any) -> dict[str, Any]:
-    """The definition in the older format; the newer one is recognised by `metadata.spec` or its flags."""
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("instructions"), list):
-        raise TypeError("no list of instructions")
-    return _rewritten(parsed) if _is_newer(parsed) else parsed
-
-
-def _is_newer(parsed: Mapping[str, Any]) -> bool:
-    return "spec" in (parsed.get("metadata") or {}) or any("discriminator" in call for call in parsed["instructions"])
-
-
-def _rewritten(parsed: Mapping[str, Any]) -> dict[str, Any]:
-    """The newer format in the words of the older: account and event fields move from `types` to where they are used."""
-    types = {entry["name"]: entry["type"] for entry in parsed.get("types", [])}
-    _check_discriminators(parsed)
-    accounts, events = parsed.get("accounts", []), parsed.get("events", [])
-    used = {entry["name"] for entry in (*accounts, *events)}
-    return {
-        "version": parsed["metadata"]["version"],
-        "name": parsed["metadata"]["name"],
-        "instructions": [_rewritten_instruction(call) for call in parsed["instructions"]],
-        "accounts": [{"name": entry["name"], "type": _rewritten_struct(types[entry["name"]])} for entry in accounts],
-        "types": [
-            {"name": name, "type": kind if kind["kind"] == "enum" else _rewritten_struct(kind)}
-            for name, kind in types.items()
-            if name not in used
-        ],
-        "events": [
-            {"name": entry["name"], "fields": [{**item, "index": False} for item in _fields(types[entry["name"]])]}
-            for entry in events
-        ],
-        "errors": parsed.get("errors", []),
-    }
-
-
-def _check_discriminators(parsed: Mapping[str, Any]) -> None:
-    """Anchor lets a program choose its own tags since 0.31; anchorpy and we derive them from the names."""
-    for space, section in (("global", "instructions"), ("account", "accounts"), ("event", "events")):
-        for entry in parsed.get(section, []):
-            derived = hashlib.sha256(f"{space}:{entry['name']}".encode()).digest()[:8]
-            if bytes(entry["discriminator"]) != derived:
-                raise ValueError(f"discriminator of {entry['name']} is not the one of its name")
-
-
-def _rewritten_instruction(call: Mapping[str, Any]) -> dict[str, Any]:
-    accounts = [
-        {
-            "name": _camel(entry["name"]),
-            "isMut": bool(entry.get("writable", False)),
-            "isSigner": bool(entry.get("signer", False)),
-        }
-        for entry in call["accounts"]
-    ]
-    return {"name": _camel(call["name"]), "accounts": accounts, "args": _fields({"fields": call["args"]})}
-
-
-def _rewritten_struct(kind: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": "struct", "fields": _fields(kind)}
-
-
-def _fields(kind: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": _camel(item["name"]), "type": _rewritten_type(item["type"])} for item in kind["fields"]]
-
-
-def _rewritten_type(kind: Any) -> Any:
-    match kind:
-        case "pubkey":
-            return "publicKey"
-        case {"option": inner}:
-            return {"option": _rewritten_type(inner)}
-        case {"array": [inner, size]}:
-            return {"array": [_rewritten_type(inner), size]}
-        case {"defined": {"name": name}}:
-            return {"defined": name}
-        case _:
-            return kind
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def _snake(name: str) -> str:

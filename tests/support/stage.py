@@ -92,6 +92,13 @@ class Stage:
         custom, runtime = (word["Custom"], "") if isinstance(word, dict) else (None, word)
         return error_name(custom, receipt.outcome.logs, runtime, self.build), receipt.outcome.failure.json
 
+    def logged(self, call: Instruction, *signers: Keypair) -> str:
+        """The one AnchorError line of a call that is refused."""
+        receipt = self.send(call, *signers)
+        assert isinstance(receipt, Receipt)
+        (line,) = [line for line in receipt.outcome.logs if "AnchorError" in line]
+        return line
+
     def images(self) -> dict[bytes, tuple[int, bytes]]:
         """Every account of the program: lamports and bytes."""
         owner, slot = bytes(self.program.program_id), self.node.bank.tip.slot
