@@ -28,7 +28,7 @@ AT_WORK_MAX = 4
 ACCEPTED_MAX = 256
 """Messages that are being cast or wait for it, at most 64 MiB of them; one more is refused at once."""
 VOTES_BETWEEN_BREAKS = 64
-"""Votes that are translated before other calls get their turn: a millisecond, or 7 when no wallet is known."""
+"""Votes that are translated before other calls get their turn: a quarter of a millisecond, or one for new wallets."""
 
 _Verdict = CastVote | Problem | Outcome | Outage
 

@@ -80,14 +80,16 @@ def market_id_of(number: int) -> MarketId:
     return MarketId(base58_encode(number.to_bytes(32, "big")))
 
 
-def observed(number: int, creator: Wallet, state: Lifecycle = Lifecycle.PROPOSED) -> ObservedMarket:
+def observed(
+    number: int, creator: Wallet, state: Lifecycle = Lifecycle.PROPOSED, slot: int = 10
+) -> ObservedMarket:
     """A market as the chain has it; its number is also its age in seconds."""
     return ObservedMarket(
         market_id=market_id_of(number),
         pda=Wallet(market_id_of(number + 1_000_000)),
         creator=creator,
         state=state,
-        slot=10,
+        slot=slot,
         b_parameter=100_000_000_000,
         initial_liquidity=2**63,
         current_liquidity=5,
