@@ -106,10 +106,13 @@ def ln(x: int) -> int:
 
 def cost(market: Shares) -> int:
     """The cost function in lamports; raises `InvalidBParameter` below b = 100.0."""
-    b = market.b
+    return _cost(market.yes, market.no, market.b)
+
+
+def _cost(yes: int, no: int, b: int) -> int:
     if b < MIN_B:
         raise MathsError("InvalidBParameter")
-    x, y = market.yes * PRECISION // b, market.no * PRECISION // b
+    x, y = yes * PRECISION // b, no * PRECISION // b
     distance = PRECISION * PRECISION // exp(abs(x - y))
     return add(b * (max(x, y) + ln(PRECISION + distance)) // PRECISION, 0)
 
@@ -129,12 +132,15 @@ def max_loss(b: int) -> int:
 
 def shares_for(market: Shares, outcome: bool, target: int) -> tuple[int, int]:
     """(cost, shares) of what `target` lamports buy: a binary search that never overshoots (CI 10.4)."""
-    low, high, start = 0, add(20 * market.b, 0), cost(market)
+    yes, no, b = market.yes, market.no, market.b
+    low, high, start = 0, add(20 * b, 0), _cost(yes, no, b)
     for _ in range(SEARCH_PROBES_MAX):
         if high - low <= SEARCH_SHARES:
             break
         middle = low + (high - low) // 2
-        asked = sub(cost(market.plus(outcome, middle)), start)
+        # one purchase probes 20 times and more: no object for each of them
+        probed = _cost(add(yes, middle), no, b) if outcome else _cost(yes, add(no, middle), b)
+        asked = sub(probed, start)
         if asked == target:
             low = middle
             break
