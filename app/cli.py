@@ -99,3 +99,15 @@ def doctor(data_dir: Path | None, port_base: int | None, as_json: bool) -> None:
     from app.doctor import run_with
 
     sys.exit(run_with(options_given(data_dir, port_base), as_json))
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["ledger"]))
+@click.option("--seconds", default=60.0, show_default=True, help="How long each run takes.")
+@click.option("--rounds", default=3, show_default=True, help="How often ours and the baseline take turns.")
+@click.option("--connections", default=32, show_default=True, help="Requests open at once.")
+def bench(name: str, seconds: float, rounds: int, connections: int) -> None:
+    """Measure one promise against a baseline of the same run; prints one JSON object."""
+    from app.bench import Shape, run
+
+    click.echo(run(name, Shape(seconds, rounds, connections)))

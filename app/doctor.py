@@ -64,8 +64,9 @@ from storage.outages import StorageUnavailable
 ANSWER_S_MAX = 3.0
 """How long one part may take to answer one question."""
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.ERROR: "bold red"}
-BOUND_BY_UP = ("envoy", "grpc", "bridge", "ledger_rpc", "envoy_admin", "actor_admin")
-"""The ports that something listens on; metrics and the ledger's PubSub are reserved so far."""
+LEDGER_PORTS = ("ledger_rpc", "ledger_pubsub")
+BOUND_BY_UP = ("envoy", "grpc", "bridge", *LEDGER_PORTS, "envoy_admin", "actor_admin")
+"""The ports that something listens on; metrics are reserved so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +329,7 @@ def _token_key(path: Path) -> Finding:
 def _free_ports(settings: Settings) -> list[Finding]:
     """Whether `zmart up` could listen."""
     ports = dataclasses.asdict(settings.ports)
-    wanted = {name: ports[name] for name in BOUND_BY_UP if name != "ledger_rpc" or settings.solana_rpc_url is None}
+    wanted = {name: ports[name] for name in BOUND_BY_UP if name not in LEDGER_PORTS or settings.solana_rpc_url is None}
     return judge_ports(wanted, [name for name, port in wanted.items() if not _is_free(settings.host, port)])
 
 

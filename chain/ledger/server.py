@@ -89,8 +89,9 @@ async def running_ledger(
         stack.callback(node.close)
         ledger = Ledger(node, chosen, wall_clock)
         await stack.enter_async_context(ledger.webhooks.running())
-        ledger.rpc_port = await _listen(stack, _application(node), chosen.host, chosen.rpc_port)
+        # PubSub first: whoever waits until RPC answers finds both
         ledger.pubsub_port = await _listen(stack, pubsub_application(ledger.hub), chosen.host, chosen.pubsub_port)
+        ledger.rpc_port = await _listen(stack, _application(node), chosen.host, chosen.rpc_port)
         if chosen.slot_ms:
             ledger.ticking = asyncio.create_task(_tick_slots(ledger))
             stack.push_async_callback(_end, ledger.ticking)
