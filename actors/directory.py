@@ -14,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,24 +150,25 @@ class Directory:
         return [answers[index] for index in range(len(commands))]
 
     async def _round(self, commands: Sequence[Command], expires_at_s: float) -> list[Answer | Failure]:
-        """Queue all of them, then wait for each."""
-        links = await self._links_for({virtual_shard(command.market_id) for command in commands}, expires_at_s)
-        waiting = [self._queued(command, links[virtual_shard(command.market_id)], expires_at_s) for command in commands]
+        """Queue all of them, those without an owner last, then wait for each."""
+        vshards = [virtual_shard(command.market_id) for command in commands]
+        links: dict[int, _Link | NotReached | None] = {vshard: self._link(vshard) for vshard in set(vshards)}
+        waiting: dict[int, asyncio.Future[Answer] | Failure] = {}
         try:
-            return [await _settled(each) if isinstance(each, asyncio.Future) else each for each in waiting]
+            for index in sorted(range(len(commands)), key=lambda index: links[vshards[index]] is None):
+                link = links[vshards[index]]
+                if link is None:
+                    link = links[vshards[index]] = await self._link_or_failure(vshards[index], expires_at_s)
+                waiting[index] = self._queued(commands[index], link, expires_at_s)
+            return [await _settled(waiting[index]) for index in range(len(commands))]
         finally:
-            for each in waiting:  # the caller has gone: nobody will look at these
-                if isinstance(each, asyncio.Future):
-                    each.cancel()
+            _give_up(waiting.values())
 
-    async def _links_for(self, vshards: Collection[int], expires_at_s: float) -> dict[int, _Link | NotReached]:
-        links: dict[int, _Link | NotReached] = {}
-        for vshard in vshards:
-            try:
-                links[vshard] = await self._link_for(vshard, expires_at_s)
-            except NotReached as failure:
-                links[vshard] = failure
-        return links
+    async def _link_or_failure(self, vshard: int, expires_at_s: float) -> _Link | NotReached:
+        try:
+            return await self._link_for(vshard, expires_at_s)
+        except NotReached as failure:
+            return failure
 
     def _queued(
         self, command: Command, link: _Link | NotReached, expires_at_s: float
@@ -184,11 +185,15 @@ class Directory:
 
     async def _link_for(self, vshard: int, expires_at_s: float) -> _Link:
         while time.monotonic() < expires_at_s:
-            slot = next((slot for slot, place in self._places.items() if vshard in place.epochs), None)
-            if slot is not None and slot in self._links:
-                return self._links[slot]
+            link = self._link(vshard)
+            if link is not None:
+                return link
             await self._news(expires_at_s)
         raise NotReached(COMMAND_S_MAX)
+
+    def _link(self, vshard: int) -> _Link | None:
+        slot = next((slot for slot, place in self._places.items() if vshard in place.epochs), None)
+        return self._links.get(slot) if slot is not None else None
 
     async def _news(self, until_s: float) -> None:
         """Wait until some slot has moved, at most until the monotonic instant `until_s`."""
@@ -409,11 +414,20 @@ class _Link:
             self._loop.call_soon_threadsafe(settle, *args)
 
 
-async def _settled(future: asyncio.Future[Answer]) -> Answer | Failure:
+async def _settled(waiting: asyncio.Future[Answer] | Failure) -> Answer | Failure:
+    if not isinstance(waiting, asyncio.Future):
+        return waiting
     try:
-        return await future
+        return await waiting
     except (OutcomeUnknown, NotReached) as failure:
         return failure
+
+
+def _give_up(waiting: Iterable[asyncio.Future[Answer] | Failure]) -> None:
+    """The caller has its answers or has gone: what is open is not waited for, what failed is not reported as unseen."""
+    for each in waiting:
+        if isinstance(each, asyncio.Future) and not each.cancel() and not each.cancelled():
+            each.exception()
 
 
 def _resolve_all(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from domain.commands import AdoptMarket, CastVote, DescribeMarket
 from domain.ids import Wallet
+from domain.lifecycle import Lifecycle
 from domain.outcomes import Done, VoteTaken
-from domain.refusals import MarketNotFound
+from domain.refusals import MarketNotFound, WrongState
 from domain.tally import VoteType
 from grpc_server import adoption as adoption_module
 from grpc_server.adoption import FLIGHTS_MAX, LOOK_S, LOOKS_MAX, READS_MAX, Adoption
@@ -155,6 +156,74 @@ async def test_a_description_of_an_unknown_market_takes_it_in_too(scene: Scene) 
     scene.accounts.put(observed(1, CREATOR))
     assert isinstance(await scene.adoption.submit(DescribeMarket(MARKET, CREATOR, False, "q", "c")), Done)
     assert (await scene.adoption.read(MARKET))[0].question == "q"
+
+
+# --- a state that the chain has moved on from (T105) ------------------------------------------------------------------
+
+
+async def test_a_refusal_for_the_state_is_looked_up_and_the_command_carried_out_once_more(scene: Scene) -> None:
+    scene.accounts.put(observed(1, CREATOR, Lifecycle.ACTIVE))
+    refused = await scene.adoption.submit(vote())
+    assert refused == WrongState(MARKET, Lifecycle.ACTIVE, Lifecycle.PROPOSED)
+    scene.accounts.put(observed(1, CREATOR, Lifecycle.PROPOSED, slot=11))
+    scene.clock.at_s += LOOK_S
+    assert isinstance(await scene.adoption.submit(vote()), VoteTaken)
+    assert len(scene.accounts.reads) == 2
+
+
+async def test_a_state_is_looked_up_once_in_a_while_and_not_tried_again_in_vain(scene: Scene) -> None:
+    scene.accounts.put(observed(1, CREATOR, Lifecycle.ACTIVE))
+    await scene.adoption.adopt(MARKET)
+    scene.clock.at_s += LOOK_S
+    scene.town.commands.clear()
+    for _ in range(5):
+        assert isinstance(await scene.adoption.submit(vote()), WrongState)
+    assert len(scene.accounts.reads) == 2
+    assert [type(command) for command in scene.town.commands].count(CastVote) == 5
+
+
+async def test_without_the_chain_a_refusal_for_the_state_stands(scene: Scene) -> None:
+    scene.accounts.put(observed(1, CREATOR, Lifecycle.ACTIVE))
+    await scene.adoption.adopt(MARKET)
+    scene.clock.at_s += LOOK_S
+    scene.accounts.outage = AccountsUnavailable("down")
+    assert isinstance(await scene.adoption.submit(vote()), WrongState)
+    assert (await scene.adoption.read_votable(MARKET, VoteType.DISPUTE)).state is Lifecycle.ACTIVE
+
+
+# --- many commands ----------------------------------------------------------------------------------------------------
+
+
+async def test_many_commands_are_mended_together_with_one_read_for_each_market(scene: Scene) -> None:
+    for number in range(1, 30, 2):
+        scene.accounts.put(observed(number, CREATOR))
+    votes = [vote(number, f"voter {n}") for n in range(3) for number in range(1, 31)]
+    outcomes = await scene.adoption.submit_many(votes)
+    for cast, outcome in zip(votes, outcomes, strict=True):
+        known = cast.market_id in scene.accounts.accounts
+        assert isinstance(outcome, VoteTaken if known else MarketNotFound)
+        assert not isinstance(outcome, VoteTaken) or outcome.vote_id == cast.vote_id
+    assert sorted(scene.accounts.reads) == sorted({cast.market_id for cast in votes})
+    assert scene.accounts.reading_max <= READS_MAX
+
+
+async def test_an_outage_of_one_look_hits_the_commands_of_its_market_only(scene: Scene) -> None:
+    scene.accounts.put(observed(1, CREATOR))
+    await scene.adoption.adopt(MARKET)
+    scene.accounts.outage = AccountsUnavailable("down")
+    known, unknown = await scene.adoption.submit_many([vote(1), vote(2)])
+    assert isinstance(known, VoteTaken)
+    assert isinstance(unknown, AccountsUnavailable)
+
+
+async def test_looks_that_take_too_long_together_are_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adoption_module, "LOOKS_S_MAX", 0.05)
+    scene.accounts.put(observed(1, CREATOR))
+    await scene.adoption.adopt(MARKET)
+    scene.accounts.gate.clear()
+    outcomes = await scene.adoption.submit_many([vote(1), *(vote(number) for number in range(2, 30))])
+    assert isinstance(outcomes[0], VoteTaken)
+    assert all(isinstance(outcome, AccountsUnavailable) for outcome in outcomes[1:])
 
 
 async def _fact(value: bool) -> bool:

@@ -76,6 +76,38 @@ def test_a_malformed_vote_names_its_field(changes: dict[str, str], invalid: Inva
     assert len(found.value) <= 64
 
 
+@pytest.mark.parametrize(
+    ("word", "vote_type", "choice", "weight"),
+    [
+        ("like", VoteType.PROPOSAL, True, 1),
+        ("dislike", VoteType.PROPOSAL, False, 1),
+        ("support", VoteType.DISPUTE, True, translate.UNWEIGHED),
+        ("reject", VoteType.DISPUTE, False, translate.UNWEIGHED),
+    ],
+)
+def test_the_word_of_a_vote_in_bulk_says_what_it_is_about(
+    word: str, vote_type: VoteType, choice: bool, weight: int
+) -> None:
+    request = votes.BulkVote(user_pubkey=WALLET, market_id=MARKET, vote=word, request_id=REQUEST_ID)
+    expected = CastVote(MARKET, "id", WALLET, vote_type, choice, weight, REQUEST_ID.lower())
+    assert translate.bulk_vote(request, WALLET, "id") == expected
+    if vote_type is VoteType.DISPUTE:
+        single = votes.CastDisputeVoteRequest(market_id=MARKET, vote=word, request_id=REQUEST_ID)
+        assert translate.dispute_vote(single, WALLET, "id") == expected
+
+
+@pytest.mark.parametrize("word", ["", "Like", "agree", "yes"])
+def test_any_other_word_is_no_vote_in_bulk(word: str) -> None:
+    request = votes.BulkVote(user_pubkey=WALLET, market_id=MARKET, vote=word)
+    assert rejected(lambda: translate.bulk_vote(request, WALLET, "id")).invalid is Invalid.VOTE_WORD_UNKNOWN
+
+
+def test_a_listing_of_votes_names_a_market_and_maybe_a_type() -> None:
+    request = votes.ListVotesRequest(market_id=MARKET, vote_type="dispute", page_size=7)
+    assert translate.vote_listing(request) == (MARKET, VoteType.DISPUTE, 7)
+    assert translate.vote_listing(votes.ListVotesRequest(market_id=MARKET)) == (MARKET, None, 50)
+
+
 def test_the_other_spellings_of_a_market_id_are_the_same_market() -> None:
     raw = (7).to_bytes(32, "big").hex()
     assert translate.market_id(raw) == translate.market_id(raw.upper()) == MARKET
