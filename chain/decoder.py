@@ -1,7 +1,7 @@
 """Event bytes to values, by discriminator and length (CI 7.2).
 
-A decoder of our own, compiled once from one table: it tells the two layouts of WinningsClaimed apart, refuses bytes that
-no program writes, and takes an eighth of anchorpy's time (docs/adr/0004). Tests hold it to anchorpy field by field.
+A decoder of our own, compiled once from one table: it tells the two layouts of WinningsClaimed apart, refuses bytes no
+program writes, and takes an eighth of anchorpy's time (docs/adr/0004). Tests hold it to anchorpy field by field.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ _DOWN = (InternalErrorMessage,)
 """Answers of a node that stumbled."""
 _NEVER_ARRIVED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 TOO_MANY_REQUESTS = 429
+PANIC = "PanicException"
+"""What Rust code raises that meets the unforeseen, a BaseException: solders does for an error without its `data`."""
 
 RETRY_AFTER_S_MAX = 10.0
 """Longest Retry-After that is obeyed literally; a node that asks for more is asked again after this."""
@@ -176,6 +178,10 @@ class Rpc:
         except SolanaRpcException as failure:
             raise self._fault(method, attempt, failure.__cause__) from failure
         except SerdeJSONError as failure:
+            raise EndpointDown(self._facts(method, attempt, "the answer is not JSON-RPC")) from failure
+        except BaseException as failure:
+            if type(failure).__name__ != PANIC:
+                raise
             raise EndpointDown(self._facts(method, attempt, "the answer is not JSON-RPC")) from failure
         return answer
 

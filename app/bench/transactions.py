@@ -25,7 +25,7 @@ from chain.program import PROPOSAL_VOTE, ZmartProgram, instruction_data
 TRANSFER = "transfer"
 KINDS = ("create_market", "submit_proposal_vote", "aggregate_proposal_votes", TRANSFER)
 SETTLE_SLOTS = 4
-"""A market is voted on this many slots after it was made: preflight at `confirmed` knows it by then."""
+"""How old a market must be to be voted on: preflight at `confirmed` knows it by then."""
 B_PARAMETER, LIQUIDITY = 100_000_000_000, 100_000_000
 
 _VOTE = instruction_data("submit_proposal_vote", {"vote": True})
@@ -45,6 +45,7 @@ class Mix:
     voters: list[Keypair]
     blockhash: Hash = field(default_factory=Hash.default)
     slot: int = 0
+    settle_slots: int = SETTLE_SLOTS
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _unvoted: deque[tuple[int, Pubkey]] = field(default_factory=deque)
     _untallied: deque[tuple[int, Pubkey]] = field(default_factory=deque)
@@ -118,6 +119,6 @@ class Mix:
         return transfer(TransferParams(from_pubkey=admin.pubkey(), to_pubkey=target, lamports=number)), admin
 
     def _settled(self, markets: deque[tuple[int, Pubkey]]) -> Pubkey | None:
-        if not markets or markets[0][0] + SETTLE_SLOTS > self.slot:
+        if not markets or markets[0][0] + self.settle_slots > self.slot:
             return None
         return markets.popleft()[1]

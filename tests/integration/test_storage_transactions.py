@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from domain.intents import Intent, IntentStatus
-from domain.journal import AggregationNote, Change
+from domain.journal import AggregationNote, AlertNote, Change
 from domain.lifecycle import Lifecycle
 from domain.tally import Tally
 from storage.transactions import BEFORE, TransitionRefused
@@ -199,3 +199,87 @@ async def note(ground: Ground, intent: Intent, status: str, reason: str, version
     async with journal.transaction(epochs) as transaction:
         await transaction.save([Change(after, None, is_new=False, aggregations=(told,))])
     await journal.close()
+
+
+# --- until it is final ------------------------------------------------------------------------------------------------
+
+
+async def take_in(ground: Ground, intent: Intent) -> None:
+    """The market takes the end of the attempt in."""
+    journal = await ground.journal()
+    epochs = await own(journal)
+    (before,) = await journal.load([intent.market_id])
+    after = replace(before[0], version=before[0].version + 1, intent=None)
+    async with journal.transaction(epochs) as transaction:
+        await transaction.save([Change(after, None, is_new=False, applied=(intent.intent_id,))])
+    await journal.close()
+
+
+async def test_what_is_confirmed_is_listed_oldest_first_until_it_is_final(ground: Ground) -> None:
+    intents = [await plan(ground, number) for number in (1, 2, 3)]
+    for number in (1, 0, 2):
+        await sign(ground.store, intents[number], signature=f"sig{number}")
+        await MARKS[IntentStatus.CONFIRMED](ground.store, intents[number])
+    listed = await ground.store.confirmed_transactions(2)
+    assert [(row.intent, row.status, row.signature, row.last_valid_block_height) for row in listed] == [
+        (intents[1], IntentStatus.CONFIRMED, "sig1", HEIGHT),
+        (intents[0], IntentStatus.CONFIRMED, "sig0", HEIGHT),
+    ]
+    await ground.store.mark_finalized(intents[1].intent_id, HEIGHT - 1)
+    assert [row.intent for row in await ground.store.confirmed_transactions(10)] == [intents[0], intents[2]]
+    journal = await ground.journal()
+    slots = {s.intent: s.slot for s in await journal.settlements(ALL_SHARDS, 10)}
+    assert (slots[intents[1]], slots[intents[0]]) == (HEIGHT - 1, HEIGHT)
+
+
+@pytest.mark.parametrize(("name", "status"), [(None, IntentStatus.EXPIRED), ("InsufficientVotes", IntentStatus.FAILED)])
+async def test_an_undone_confirmation_is_settled_a_second_time(
+    ground: Ground, name: str | None, status: IntentStatus
+) -> None:
+    intent = await bring_to(ground, IntentStatus.CONFIRMED)
+    await take_in(ground, intent)
+    assert await settled_status(ground) is None
+    for _ in range(2):
+        assert await ground.store.mark_undone(intent.intent_id, name, observed(slot=7)) is True
+    journal = await ground.journal()
+    (settlement,) = await journal.settlements(ALL_SHARDS, 10)
+    assert (settlement.status, settlement.error_name, settlement.observed) == (status, name, observed(slot=7))
+    assert await ground.store.confirmed_transactions(10) == []
+
+
+async def test_a_confirmation_is_undone_only_once_its_market_has_taken_it_in(ground: Ground) -> None:
+    intent = await bring_to(ground, IntentStatus.CONFIRMED)
+    assert await ground.store.mark_undone(intent.intent_id, None, None) is False
+    assert await settled_status(ground) is IntentStatus.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    "start", [IntentStatus.PLANNED, IntentStatus.SIGNED, IntentStatus.SENT, IntentStatus.FINALIZED]
+)
+async def test_nothing_but_a_confirmation_can_be_undone(ground: Ground, start: IntentStatus) -> None:
+    intent = await bring_to(ground, start)
+    with pytest.raises(TransitionRefused):
+        await ground.store.mark_undone(intent.intent_id, None, None)
+
+
+async def test_an_expired_attempt_keeps_what_a_node_said_of_it(ground: Ground) -> None:
+    intent = await bring_to(ground, IntentStatus.SENT)
+    await ground.store.mark_expired(intent.intent_id, None, "Insufficient\0Votes")
+    journal = await ground.journal()
+    (settlement,) = await journal.settlements(ALL_SHARDS, 10)
+    assert (settlement.status, settlement.error_name) == (IntentStatus.EXPIRED, "InsufficientVotes")
+
+
+async def test_a_days_fees_are_those_of_what_was_signed_and_did_not_expire(ground: Ground) -> None:
+    intents = [await plan(ground, number) for number in (1, 2, 3)]
+    assert await ground.store.fees_of_day() == 0
+    for intent, lamports in zip(intents, (5_000, 6_001, 70_000), strict=True):
+        await ground.store.mark_signed(intent.intent_id, b"raw", "sig", "hash", HEIGHT, lamports)
+    await ground.store.mark_expired(intents[2].intent_id, None)
+    assert await ground.store.fees_of_day() == 11_001
+
+
+async def test_an_alert_is_raised_once_while_it_is_open(ground: Ground) -> None:
+    for severity in ("CRITICAL", "HIGH"):
+        await ground.store.raise_alert(AlertNote("fee_cap", severity, "fee_cap", None, {"spent": "1"}))
+    assert await ground.alerts() == ["fee_cap"]

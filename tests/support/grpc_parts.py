@@ -80,9 +80,7 @@ def market_id_of(number: int) -> MarketId:
     return MarketId(base58_encode(number.to_bytes(32, "big")))
 
 
-def observed(
-    number: int, creator: Wallet, state: Lifecycle = Lifecycle.PROPOSED, slot: int = 10
-) -> ObservedMarket:
+def observed(number: int, creator: Wallet, state: Lifecycle = Lifecycle.PROPOSED, slot: int = 10) -> ObservedMarket:
     """A market as the chain has it; its number is also its age in seconds."""
     return ObservedMarket(
         market_id=market_id_of(number),

@@ -87,10 +87,14 @@ class Stage:
         """A call's error name and its error as JSON."""
         receipt = self.send(call, *signers)
         assert isinstance(receipt, Receipt)
+        return self.name_of(receipt), receipt.outcome.failure and receipt.outcome.failure.json
+
+    def name_of(self, receipt: Receipt) -> str:
+        """The error name of a transaction that failed."""
         assert receipt.outcome.failure is not None, receipt.outcome.logs
         word = receipt.outcome.failure.json["InstructionError"][1]
         custom, runtime = (word["Custom"], "") if isinstance(word, dict) else (None, word)
-        return error_name(custom, receipt.outcome.logs, runtime, self.build), receipt.outcome.failure.json
+        return error_name(custom, receipt.outcome.logs, runtime, self.build)
 
     def logged(self, call: Instruction, *signers: Keypair) -> str:
         """The one AnchorError line of a call that is refused."""

@@ -102,5 +102,5 @@ def test_stragglers_do_not_keep_it_open_for_longer(breaker: Breaker, clock: Cloc
     opened(breaker)
     clock.now_s += 30
     with pytest.raises(Outage):
-        straggler.gen.throw(Outage())  # type: ignore[attr-defined]
+        straggler.gen.throw(Outage())
     assert breaker.wait_s == 30.0

@@ -2,9 +2,11 @@
 
 import pytest
 
-from chain.plan import ChainFacts, Commitment, Sighting, Step, is_expired, next_step
+from chain.plan import ChainFacts, Commitment, Sighting, Step, is_expired, moved_on, next_step
 from domain.ids import MarketId
 from domain.intents import Action, Intent, IntentStatus, StoredTransaction
+from domain.lifecycle import Lifecycle
+from tests.support.markets import observed
 
 INTENT = Intent("i", MarketId("m"), Action.APPROVE, attempt=1)
 LAST_VALID = 150
@@ -63,3 +65,39 @@ def test_expiry_needs_a_finalized_height_and_a_node_that_is_that_far(
 def test_a_transaction_that_landed_in_its_last_block_is_not_expired() -> None:
     seen = facts(height=LAST_VALID + 50, sighting=Sighting(LAST_VALID, Commitment.FINALIZED, None))
     assert next_step(stored(IntentStatus.SENT), seen, is_send_due=True) is Step.CONFIRM
+
+
+# --- after it was confirmed -------------------------------------------------------------------------------------------
+
+CONFIRMED = IntentStatus.CONFIRMED
+
+
+def test_a_final_transaction_is_done() -> None:
+    seen = facts(sighting=Sighting(5, Commitment.FINALIZED, None))
+    assert next_step(stored(CONFIRMED), seen, is_send_due=True) is Step.FINALIZE
+
+
+@pytest.mark.parametrize("commitment", [Commitment.PROCESSED, Commitment.CONFIRMED])
+@pytest.mark.parametrize("err", [None, "error"])
+def test_a_confirmed_one_waits_for_its_slot_to_be_final(commitment: Commitment, err: object) -> None:
+    seen = facts(sighting=Sighting(5, commitment, err))
+    assert next_step(stored(CONFIRMED), seen, is_send_due=True) is Step.WAIT
+
+
+def test_a_confirmed_one_that_vanished_is_sent_again_while_its_block_hash_lives() -> None:
+    assert next_step(stored(CONFIRMED), facts(), is_send_due=True) is Step.SEND
+    assert next_step(stored(CONFIRMED), facts(), is_send_due=False) is Step.WAIT
+    assert next_step(stored(CONFIRMED), facts(height=LAST_VALID), is_send_due=False) is Step.WAIT
+
+
+def test_a_confirmed_one_is_undone_by_proof_of_expiry_or_by_a_final_failure() -> None:
+    assert next_step(stored(CONFIRMED), facts(height=LAST_VALID + 1), is_send_due=True) is Step.UNDO
+    seen = facts(sighting=Sighting(5, Commitment.FINALIZED, "error"))
+    assert next_step(stored(CONFIRMED), seen, is_send_due=True) is Step.UNDO
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_retry_is_idle_once_its_market_has_left_the_state_it_needs(action: Action) -> None:
+    assert not moved_on(action, observed(state=Lifecycle.PROPOSED))
+    assert not moved_on(action, None)
+    assert moved_on(action, observed(state=Lifecycle.APPROVED))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -24,9 +25,9 @@ _log = structlog.get_logger(__name__)
 class Outbox:
     """What waits for one client, oldest first; never blocks whoever puts something in."""
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, bytes_max: int) -> None:
+    def __init__(self, socket: web.WebSocketResponse, cut: Callable[[], None], bytes_max: int) -> None:
         self._socket = socket
-        self._transport = transport
+        self._cut = cut
         self._bytes_max = bytes_max
         self._waiting: deque[str] = deque()
         self._bytes = 0
@@ -42,7 +43,7 @@ class Outbox:
             self.is_overrun = True
             self._waiting.clear()
             _log.warning("ledger.pubsub_client_too_slow", bytes_max=self._bytes_max)
-            self._transport.abort()
+            self._cut()
             return
         self._waiting.append(text)
         self._filled.set()
@@ -76,9 +77,9 @@ class _Connections:
         socket = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES_MAX, heartbeat=PING_EVERY_S, compress=False)
         await socket.prepare(request)
         transport = request.transport
-        if not isinstance(transport, asyncio.Transport):
+        if transport is None:
             return socket
-        outbox = Outbox(socket, transport, self._outbox_bytes_max)
+        outbox = Outbox(socket, transport.abort, self._outbox_bytes_max)
         client = Client(outbox.put)
         writer = asyncio.create_task(outbox.write())
         self._open.add(socket)
