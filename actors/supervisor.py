@@ -197,6 +197,9 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
     def _lost(self, child: Child, why: str) -> None:
         delay_s = child.lost(time.monotonic())
         self._undrained.discard(child.slot)
+        if self._draining is not None:
+            log.info("child ended", slot=child.slot)
+            return
         log.warning("child lost", slot=child.slot, why=why, restart_in_s=delay_s, failures=child.failures)
         if delay_s:
             self.wakeupAfter(timedelta(seconds=delay_s), _Respawn(child.slot, child.attempt))

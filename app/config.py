@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     program_id: str = Field(NEWEST_PROGRAM_ID, description="The zmart_core program; no default in production")
     backend_keypair: Path | None = Field(None, description="Solana JSON key file of the backend authority")
     admin_keypair: Path | None = Field(None, description="Solana JSON key file of the admin; optional")
+    ledger_build: Literal["new", "old"] = Field(
+        "new", description="The build of zmart_core that the local ledger runs; they differ in numbers and one event"
+    )
+    ledger_sell_mode: Literal["intended", "faithful"] = Field(
+        "intended", description="Whether the local ledger pays sales out, or refuses them as the real runtime does"
+    )
     slot_ms: int = Field(400, ge=20, le=5000, description="Slot time of the local ledger in milliseconds")
 
     priority_fee_lamports_max: int = Field(

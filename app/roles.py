@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -49,19 +50,30 @@ def stop_event() -> asyncio.Event:
 
 
 async def _ledger(settings: Settings) -> None:
+    """The ledger; alone, without a `zmart up` around it, it writes its own part of connection.json."""
+    from app.ledger_alone import write_connection
     from chain.ledger import LedgerSettings, serve
 
     ports = settings.ports
-    await serve(
-        LedgerSettings(
-            data_dir=settings.data_dir / "ledger",
-            host=settings.host,
-            rpc_port=ports.ledger_rpc,
-            pubsub_port=ports.ledger_pubsub,
-            slot_ms=settings.slot_ms,
-            program_id=settings.program_id,
-        )
+    ledger = LedgerSettings(
+        data_dir=settings.data_dir / "ledger",
+        host=settings.host,
+        rpc_port=ports.ledger_rpc,
+        pubsub_port=ports.ledger_pubsub,
+        slot_ms=settings.slot_ms,
+        program_id=settings.program_id,
+        build=settings.ledger_build,
+        sell_mode=settings.ledger_sell_mode,
     )
+    if settings.run_id:
+        await serve(ledger)
+        return
+    written: list[Path] = []
+    try:
+        await serve(ledger, lambda running: written.append(write_connection(settings, running)))
+    finally:
+        for path in written:
+            path.unlink(missing_ok=True)
 
 
 async def _grpc(settings: Settings) -> None:

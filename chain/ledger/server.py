@@ -113,7 +113,7 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def serve(settings: LedgerSettings) -> None:
+async def serve(settings: LedgerSettings, on_ready: Callable[[Ledger], None] = lambda _ledger: None) -> None:
     """Run a ledger until SIGTERM or SIGINT; raises when the slot clock fails, since a chain that stands still lies."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -121,6 +121,7 @@ async def serve(settings: LedgerSettings) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with running_ledger(settings.data_dir, settings=settings) as ledger:
         _log.info("ledger.ready", rpc_url=ledger.rpc_url, ws_url=ledger.pubsub_url, program_id=settings.program_id)
+        on_ready(ledger)
         await _until(stopped, ledger.ticking)
 
 
