@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chain.client import ChainReader, ConfigMissing
+from chain.endpoints import AnotherCluster
 from chain.keys import SigningKeys
 from chain.program import UndecodableAccount
 from domain.observed import ChainConfig
@@ -30,10 +31,14 @@ class Misfit:
 
 async def cluster_misfits(reader: ChainReader, genesis_hash: str | None) -> Sequence[Misfit]:
     """Whether this is the cluster and the program that the settings name; raises `ChainUnavailable`."""
-    found = await reader.genesis_hash()
+    mend = "Correct ZMART_SOLANA_RPC_URL or ZMART_GENESIS_HASH."
+    try:
+        found = await reader.genesis_hash()
+    except AnotherCluster as refusal:  # the pool compares before it asks anything
+        return [Misfit("cluster", refusal.facts.fault, mend)]
     if genesis_hash is not None and found != genesis_hash:
         seen = f"{reader.rpc.endpoint} is of the cluster with genesis {found}, not {genesis_hash}"
-        return [Misfit("cluster", seen, "Correct ZMART_SOLANA_RPC_URL or ZMART_GENESIS_HASH.")]
+        return [Misfit("cluster", seen, mend)]
     program_id = str(reader.program.program_id)
     if not await reader.has_program():
         mend = "Correct ZMART_PROGRAM_ID or ZMART_SOLANA_RPC_URL, or deploy zmart_core there."

@@ -51,6 +51,10 @@ class NoEndpoint(ChainUnavailable):
     had_no_effect = True
 
 
+class AnotherCluster(NoEndpoint):
+    """Every endpoint is of another cluster than the one that is spoken to: only a person can mend that."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
     """Bounds of the pool."""
@@ -240,7 +244,9 @@ class RpcPool:
         now_s = self._clock()
         wait_s = min(endpoint.wait_s(now_s) for endpoint in self.endpoints)
         excuses = "; ".join(endpoint.excuse(now_s) for endpoint in self.endpoints)
-        return NoEndpoint(OutageFacts(self.endpoint, _name(body), 0, excuses, wait_s))
+        is_foreign = all(endpoint.refused_until_s > now_s for endpoint in self.endpoints)
+        kind = AnotherCluster if is_foreign else NoEndpoint
+        return kind(OutageFacts(self.endpoint, _name(body), 0, excuses, wait_s))
 
 
 def _name(body: Body) -> str:

@@ -11,7 +11,7 @@ from solana.rpc.providers.core import _parse_raw
 from solders.rpc.requests import GetBlockHeight, GetSlot
 from solders.rpc.responses import GetBlockHeightResp, GetSlotResp
 
-from chain.endpoints import NoEndpoint, PoolSettings, RpcPool
+from chain.endpoints import AnotherCluster, NoEndpoint, PoolSettings, RpcPool
 from chain.rpc import ChainUnavailable, EndpointDown, Rpc, RpcRefused, RpcSettings
 
 OURS, ANOTHER = "8" * 44, "9" * 44
@@ -191,7 +191,7 @@ async def test_without_a_configured_cluster_the_first_that_answers_decides() -> 
 async def test_the_only_endpoint_of_another_cluster_is_refused_with_its_name() -> None:
     node = Scripted(genesis=ANOTHER)
     pool = Pool(node, genesis_hash=OURS)
-    with pytest.raises(NoEndpoint, match=f"another cluster, genesis {ANOTHER}"):
+    with pytest.raises(AnotherCluster, match=f"another cluster, genesis {ANOTHER}"):
         await pool.height()
     assert (node.asked, pool.slept) == (["getGenesisHash"], [])
     node.genesis = OURS
