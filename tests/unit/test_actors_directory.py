@@ -53,7 +53,7 @@ class Link:
 
 @pytest.fixture
 async def directory(monkeypatch: pytest.MonkeyPatch) -> Directory:
-    monkeypatch.setattr(directory_module, "_Link", Link)
+    monkeypatch.setattr(directory_module, "Link", Link)
     monkeypatch.setattr(directory_module, "MOVED_S", 0.01)
     directory = Directory(admin_port=0)
     directory._loop = asyncio.get_running_loop()  # started, but for the thread that looks for actors
