@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     database_pool: int = Field(8, ge=1, le=64, description="Connections of one server process; each shard has its own")
 
     program_id: str = Field(NEWEST_PROGRAM_ID, description="The zmart_core program; no default in production")
+    idl_file: Path | None = Field(None, description="The operator's own IDL of zmart_core; unset: the one shipped")
     backend_keypair: Path | None = Field(None, description="Solana JSON key file of the backend authority")
     admin_keypair: Path | None = Field(None, description="Solana JSON key file of the admin; optional")
     ledger_build: Literal["new", "old"] = Field(

@@ -19,6 +19,7 @@ from app.wiring_chain import chain_reader, fee_settings, signing_keys
 from chain.checks import Misfit, authority_misfits, cluster_misfits
 from chain.client import ChainReader, ConfigMissing
 from chain.endpoints import RpcPool
+from chain.idl import UnusableIdl
 from chain.keys import KeyFileError, SigningKeys
 from chain.program import UndecodableAccount
 from chain.rpc import ChainUnavailable, RpcRefused, Sleep
@@ -95,6 +96,8 @@ class Desk:
             except KeyFileError as fault:
                 mend = "Correct ZMART_BACKEND_KEYPAIR or ZMART_ADMIN_KEYPAIR, or the file."
                 misfit = Misfit("key file", str(fault), mend)
+            except UnusableIdl as fault:
+                misfit = Misfit("IDL file", str(fault), "Correct ZMART_IDL_FILE, or unset it to use the one shipped.")
             except ValueError:
                 seen = f"{self._settings.program_id!r} is no program id"
                 misfit = Misfit("program", seen, "Set ZMART_PROGRAM_ID to the base58 address of zmart_core.")

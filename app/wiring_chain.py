@@ -6,6 +6,7 @@ from app.config import Settings
 from chain.client import ChainReader
 from chain.endpoints import PoolSettings, RpcPool
 from chain.fees import FeeSettings
+from chain.idl import load_interface
 from chain.keys import SigningKeys, load_key
 from chain.program import ZmartProgram
 from chain.rpc import Rpc, RpcSettings
@@ -18,8 +19,9 @@ def signing_keys(settings: Settings) -> SigningKeys:
 
 
 def chain_reader(settings: Settings) -> ChainReader:
-    """A reader of every endpoint in the settings; raises ValueError for a program id that is none."""
-    program = ZmartProgram.at(settings.program_id)
+    """A reader of every endpoint in the settings; raises ValueError for a program id that is none, or UnusableIdl."""
+    interface = load_interface(settings.idl_file) if settings.idl_file is not None else None
+    program = ZmartProgram.at(settings.program_id, interface)
     pool = PoolSettings(
         genesis_hash=settings.genesis_hash,
         breaker_failures_max=settings.breaker_failures,
