@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -14,7 +15,7 @@ from domain.tally import VoteType
 from grpc_server import translate
 from grpc_server.adoption import Adoption
 from grpc_server.crew import work_through
-from grpc_server.ports import Outage
+from grpc_server.ports import AccountsUnavailable, Outage
 from grpc_server.problems import Busy, Invalid, Problem, Rejected, violation
 from grpc_server.status import status_of
 from grpc_server.voters import Voters
@@ -27,6 +28,8 @@ AT_WORK_MAX = 4
 """Messages that are being cast: enough to keep two shards busy, and single votes wait behind four batches at most."""
 ACCEPTED_MAX = 256
 """Messages that are being cast or wait for it, at most 64 MiB of them; one more is refused at once."""
+WEIGHING_S_MAX = 8.0
+"""For all positions that a message makes us read; below its deadline, so that its other votes are cast."""
 VOTES_BETWEEN_BREAKS = 64
 """Votes that are translated before other calls get their turn: a quarter of a millisecond, or one for new wallets."""
 
@@ -98,8 +101,12 @@ class BulkVotes:
             except Outage as outage:
                 verdicts[index] = outage
 
-        if disputes:
-            await work_through(disputes, weigh, READS_MAX)
+        late = AccountsUnavailable(f"not all positions could be read within {WEIGHING_S_MAX} s")
+        for index, _ in disputes:
+            verdicts[index] = late  # and never a vote without its weight
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WEIGHING_S_MAX):
+                await work_through(disputes, weigh, READS_MAX)
 
 
 def _results(verdicts: Sequence[_Verdict]) -> list[pb.BulkVoteResult]:
