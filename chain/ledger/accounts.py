@@ -40,6 +40,10 @@ class Account:
     data: bytes = b""
     executable: bool = False
 
+    def holding(self, lamports: int) -> Account:
+        """The same account with other lamports; `dataclasses.replace` takes five times as long, on every transfer."""
+        return Account(lamports, self.owner, self.data, self.executable)
+
 
 ABSENT = Account()
 

@@ -164,9 +164,9 @@ def _transfer(frame: Frame, source: Meta, target: Meta, lamports: int) -> None:
         raise InstructionFailure(custom=RESULT_WITH_NEGATIVE_LAMPORTS)
     if paying.owner != accounts.SYSTEM_PROGRAM and lamports:
         raise InstructionFailure("ExternalAccountLamportSpend")
-    frame.write(source, replace(paying, lamports=paying.lamports - lamports))
+    frame.write(source, paying.holding(paying.lamports - lamports))
     receiving = frame.account(target.key)
-    frame.write(target, replace(receiving, lamports=receiving.lamports + lamports))
+    frame.write(target, receiving.holding(receiving.lamports + lamports))
 
 
 @dataclass(frozen=True, slots=True)

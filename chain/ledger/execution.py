@@ -65,7 +65,15 @@ def fee_of(transaction: LedgerTransaction, budget: Budget) -> int:
 
 
 def run(transaction: LedgerTransaction, view: View) -> Outcome:
-    """Run the whole transaction; never raises for anything a client can send."""
+    """Run the whole transaction; never raises for anything a client can send.
+
+    Its accounts are loaded once, before anything runs: it can reach no other, and each is looked at about five times.
+    """
+    loaded = {key: view.read(key) for key in transaction.keys}
+    return _run_loaded(transaction, replace(view, read=loaded.get))
+
+
+def _run_loaded(transaction: LedgerTransaction, view: View) -> Outcome:
     refusal = _loadable(transaction, view)
     if refusal is not None:
         return Outcome(refusal, is_charged=False)
@@ -77,7 +85,7 @@ def run(transaction: LedgerTransaction, view: View) -> Outcome:
     refusal = _payable(payer, fee)
     if refusal is not None or payer is None:
         return Outcome(refusal, is_charged=False)
-    paid = {transaction.keys[0]: replace(payer, lamports=payer.lamports - fee)}
+    paid = {transaction.keys[0]: payer.holding(payer.lamports - fee)}
     return _run_paid(transaction, view, budget, fee, paid)
 
 

@@ -38,7 +38,7 @@ class Log:
 
     def add(self, line: str) -> None:
         """Append `line`; what does not fit is dropped and one marker is written, later shorter lines may still fit."""
-        size = len(line.encode())
+        size = len(line) if line.isascii() else len(line.encode())
         if self._bytes + size >= self._bytes_max:
             if not self._is_truncated:
                 self.lines.append("Log truncated")
