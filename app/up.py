@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 import urllib.request
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import click
 import grpc
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +37,7 @@ from identity import OPERATOR_TTL_S, Tier
 from storage.migrate import MigrationsDiffer, migrate
 from storage.outages import StorageUnavailable
 
+log = structlog.get_logger("up")
 CONNECTION_FILE = "connection.json"
 LOCK_FILE = "up.lock"
 PROBE_S = 1.0
@@ -77,6 +80,7 @@ class System:
     def start(self) -> None:
         """Start and wait for every role, then write connection.json; raises StartFailed, and `stop` clears up."""
         self._lock = hold(self.data_dir / LOCK_FILE)
+        self._refuse_taken_ports()
         (self.data_dir / CONNECTION_FILE).unlink(missing_ok=True)
         database_url, redis_url = self._database(), self._redis()
         self._env = self._environment(database_url, redis_url)
@@ -99,7 +103,7 @@ class System:
             self.runner.heal()
             if clock.monotonic_s() - looked_at_s > REFRESH_S:
                 looked_at_s = clock.monotonic_s()
-                self._refresh_pids()
+                self._follow_pids()
 
     def stop(self) -> None:
         """Stop every role, in reverse order."""
@@ -107,6 +111,19 @@ class System:
         if self._lock is not None:
             (self.data_dir / CONNECTION_FILE).unlink(missing_ok=True)
             self._lock.close()
+
+    def _refuse_taken_ports(self) -> None:
+        """Before anything starts: a probe that met a stranger's server would call our own role ready."""
+        host = self.settings.host
+        for name, port in dataclasses.asdict(self.settings.ports).items():
+            if name.startswith("ledger") and self.settings.solana_rpc_url is not None:
+                continue  # no ledger of ours; a validator may well listen there
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT keeps no port
+                try:
+                    probe.bind((host, port))
+                except OSError as error:
+                    raise PortTaken(name, host, port) from error
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
@@ -210,6 +227,13 @@ class System:
     def _write_connection(self) -> None:
         write_private(self.data_dir / CONNECTION_FILE, json.dumps(self.connection, indent=2))
 
+    def _follow_pids(self) -> None:
+        """A disk that is full for a moment must not end what runs: the next look writes again."""
+        try:
+            self._refresh_pids()
+        except OSError as error:
+            log.warning("connection.json not written", error=str(error))
+
     def _refresh_pids(self) -> None:
         pids = self._pids()
         if pids != self.connection["pids"]:
@@ -226,6 +250,13 @@ class System:
         except (OSError, asyncpg.PostgresError, TimeoutError):
             pids["shard"] = []  # the database is away; the next look tells
         return pids
+
+
+class PortTaken(Exception):
+    """Somebody else listens where one of our parts should."""
+
+    def __init__(self, name: str, host: str, port: int) -> None:
+        super().__init__(f"{host}:{port} ({name}) is taken: stop who listens there, or give another --port-base")
 
 
 class DataDirTaken(Exception):
@@ -251,7 +282,15 @@ def hold(path: Path) -> TextIO:
     return lock
 
 
-FAILURES = (StartFailed, RoleEnded, DataDirTaken, MigrationsDiffer, StorageUnavailable, DataDirectoryUnusable)
+FAILURES = (
+    StartFailed,
+    RoleEnded,
+    DataDirTaken,
+    PortTaken,
+    MigrationsDiffer,
+    StorageUnavailable,
+    DataDirectoryUnusable,
+)
 """What ends `zmart up` with a sentence instead of a traceback."""
 
 

@@ -15,6 +15,7 @@ from solders.keypair import Keypair
 
 from app.demo.doors import reason
 from app.demo.run import running_system
+from app.embedded import free_port_base
 from app.up import CONNECTION_FILE, read_connection
 from tests.support.eventually import eventually
 from tests.support.processes import alive, family_of, processes_of_run
@@ -83,3 +84,18 @@ async def test_a_second_system_over_the_same_data_dir_is_refused_with_a_sentence
     assert f"another zmart up (pid {up})" in said.decode()
     assert "Traceback" not in said.decode()
     assert read_connection(system.data_dir)["run_id"] == before["run_id"], "the first one goes on"
+
+
+async def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: Path, system: RunningSystem) -> None:
+    """Else the stranger's answer would pass for our own server's, and votes would be taken into his database."""
+    grpc_port = system.connection["grpc_target"].rpartition(":")[2]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "up", "--data-dir", str(tmp_path), "--port-base", str(free_port_base(8))),
+        env={**os.environ, "ZMART_GRPC_PORT": grpc_port},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert f":{grpc_port} (grpc) is taken" in said.decode()
+    assert not (tmp_path / "postgres").exists()
