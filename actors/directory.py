@@ -160,8 +160,8 @@ class Directory:
         """Take in a slot's new place."""
         with self._lock:
             known = self._places.get(moved.slot)
-            if known is not None and _newest(known) > _newest(moved):
-                return
+            if known is not None and (known == moved or _newest(known) > _newest(moved)):
+                return  # told again, or too late
             self._places[moved.slot] = moved
             if moved.slot not in self._links and self._loop is not None:
                 self._links[moved.slot] = Link(self, moved.slot, self._admin_port, self._loop, self._stopping)

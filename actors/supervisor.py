@@ -158,13 +158,11 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
             self.send(child.address, Neighbours(shards, agent))
 
     def _subscribe(self, gateway: str, sender: Any) -> None:
-        """Answer with every serving slot the first time; a repeat is a sign of life, unless the address is new."""
-        known = self._gateways.get(gateway)
+        """Answer with every serving slot, each time: one `Moved` that was lost must not cut a slot off."""
         self._gateways[gateway] = (sender, time.monotonic())
-        if known is None or known[0] != sender:
-            for child in self._children.values():
-                if child.booted and child.slot != AGENT:
-                    self.send(sender, Moved(child.slot, child.address, child.epochs))
+        for child in self._children.values():
+            if child.booted and child.slot != AGENT:
+                self.send(sender, Moved(child.slot, child.address, child.epochs))
 
     # --- watching -------------------------------------------------------------------------------------------------
 

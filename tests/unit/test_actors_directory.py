@@ -141,3 +141,15 @@ async def test_a_caller_that_goes_away_waits_for_nothing(directory: Directory) -
 
 async def test_no_commands_have_no_answers(directory: Directory) -> None:
     assert await directory.submit_many([]) == []
+
+
+async def test_a_place_that_is_told_again_is_no_move(directory: Directory) -> None:
+    """Links take a new object for a move and send again; the supervisor repeats every place with each subscription."""
+    first = Moved("told/0", "address", {0: 1})
+    directory.moved(first)
+    directory.moved(Moved("told/0", "address", {0: 1}))
+    assert directory.place("told/0") is first
+    directory.moved(Moved("told/0", "elsewhere", {0: 2}))
+    moved = directory.place("told/0")
+    assert moved is not None
+    assert moved.address == "elsewhere"
