@@ -1,5 +1,6 @@
 """An actor system in processes of its own, started by exec, with every process of it in sight."""
 
+import contextlib
 import json
 import os
 import signal
@@ -66,11 +67,13 @@ class Tree:
 
     def loggers(self, admin_pid: int, *actor_pids: int) -> set[int]:
         """The admin's living children that are no actors: its logger, or none."""
-        return {pid for pid in self.members() if psutil.Process(pid).ppid() == admin_pid} - set(actor_pids)
+        children = psutil.Process(admin_pid).children()
+        return {child.pid for child in children if self._is_member(child)} - set(actor_pids)
 
     def end(self) -> None:
         for pid in self.members():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it went with its parent, which came before it
+                os.kill(pid, signal.SIGKILL)
         self.launcher.wait()
         for stream in (self.launcher.stdin, self.launcher.stdout):
             assert stream is not None
