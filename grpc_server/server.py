@@ -17,6 +17,7 @@ from grpc_server.adoption import Adoption
 from grpc_server.bulk import BulkVotes
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
+from grpc_server.ops import OpsService
 from grpc_server.page_tokens import PageTokens
 from grpc_server.pipeline import Pipeline, UnknownMethods
 from grpc_server.ports import CommandRouter, MarketAccounts, MarketBook, Positions, VoteBook
@@ -189,7 +190,7 @@ def _register(
             webhook_grpc.WebhookServiceServicer(),
             webhook_grpc.add_WebhookServiceServicer_to_server,
         ),
-        _add(server, ops.DESCRIPTOR, ops_grpc.OpsServiceServicer(), ops_grpc.add_OpsServiceServicer_to_server),
+        _add(server, ops.DESCRIPTOR, OpsService(), ops_grpc.add_OpsServiceServicer_to_server),
     )
 
 
