@@ -16,8 +16,9 @@ from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Inst
 from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, SettleIntent
 from domain.deadlines import Deadline, next_deadline, reschedule
+from domain.decisions import decide
 from domain.ids import MarketId
-from domain.market import Market, decide, evolve
+from domain.market import Market, evolve
 from domain.refusals import Refusal
 from domain.rules import Now, Rules
 from domain.tally import Tally, VoteType, single

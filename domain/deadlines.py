@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from domain.aggregation import approvable
 from domain.lifecycle import Lifecycle
-from domain.market import Market, approvable
+from domain.market import Market
 from domain.rules import Now, Rules
 
 

@@ -20,10 +20,11 @@ from grpc.aio import AioRpcError
 
 from domain.commands import CastVote, Command
 from domain.deadlines import ClockName, Deadline
+from domain.decisions import decide
 from domain.events import VoteAdmitted, VotesCounted
 from domain.ids import MarketId, Wallet, base58_encode
 from domain.lifecycle import Lifecycle
-from domain.market import Market, decide, evolve
+from domain.market import Market, evolve
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Done, Outcome, VoteTaken
 from domain.refusals import AlreadyVoted, RequestIdReused

@@ -14,10 +14,10 @@ from actors.messages import Answer, Batch, Failed, WrongOwner
 from actors.shard_core import BROKEN_RETRY_S, ShardCore, ShardSettings
 from domain.attempts import ATTEMPTS_MAX, WINDOW_S
 from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket
+from domain.decisions import decide
 from domain.ids import VIRTUAL_SHARDS, virtual_shard
 from domain.intents import Action
 from domain.lifecycle import Lifecycle
-from domain.market import decide
 from domain.observed import ChainClock
 from domain.outcomes import Done, VoteTaken
 from domain.refusals import AlreadyVoted, MarketNotFound, NotTheCreator, RequestIdReused, TooManyAttempts, VotingClosing

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from domain import events as ev
+from domain.aggregation import RETRY_DELAYS_S
 from domain.commands import AdoptMarket, Command, DescribeMarket, FireDeadline, ObserveMarket, SettleIntent
+from domain.decisions import decide
 from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
-from domain.market import RETRY_DELAYS_S, Market, decide, evolve
+from domain.market import Market, evolve
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, VotingClosing, WrongState
 from domain.rules import Now, Rules
 from domain.tally import Tally, VoteType

@@ -7,9 +7,10 @@ import pytest
 
 from domain.commands import AdoptMarket, CastVote, DescribeMarket
 from domain.deadlines import ClockName, Deadline
+from domain.decisions import decide
 from domain.ids import Wallet
 from domain.lifecycle import Lifecycle
-from domain.market import Market, decide, evolve
+from domain.market import Market, evolve
 from domain.outcomes import VoteTaken
 from domain.rules import Now, Rules
 from domain.tally import Tally, VoteType

@@ -1,0 +1,61 @@
+"""What a command means for a market: events or one refusal; nothing is changed here.
+
+The rules of what is sent to the chain, and of how that ends, are in `domain.aggregation`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from domain import aggregation
+from domain import events as ev
+from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket, FireDeadline, ObserveMarket, SettleIntent
+from domain.market import VOTABLE_STATE, Market
+from domain.observations import observe
+from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, Refusal, VotingClosing, WrongState
+from domain.rules import Now, Rules
+
+
+def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
+    """What `command` means for `market`; None is a market that is not known here."""
+    if isinstance(command, AdoptMarket):
+        return _adopt(market, command)
+    if market is None:
+        return MarketNotFound(command.market_id)
+    match command:
+        case CastVote():
+            return _cast(market, command)
+        case DescribeMarket():
+            return _describe(market, command)
+        case ObserveMarket():
+            return observe(market, command.observed)
+        case FireDeadline():
+            return aggregation.fire(market, rules, now)
+        case SettleIntent():
+            return aggregation.settle(market, command.settlement, rules, now)
+        case _:
+            assert_never(command)
+
+
+def _adopt(market: Market | None, command: AdoptMarket) -> tuple[ev.Event, ...] | Refusal:
+    if market is None:
+        return (ev.MarketAdopted(command.observed),)
+    return observe(market, command.observed)
+
+
+def _cast(market: Market, command: CastVote) -> tuple[ev.Event, ...] | Refusal:
+    """Refusals in fixed order: the market's state, then voting closing; what is stored decides the rest."""
+    wanted = VOTABLE_STATE[command.vote_type]
+    if market.state is not wanted:
+        return WrongState(market.market_id, market.state, wanted)
+    if market.voting_closed:
+        return VotingClosing(market.market_id)
+    return (ev.VoteAdmitted(command),)
+
+
+def _describe(market: Market, command: DescribeMarket) -> tuple[ev.Event, ...] | Refusal:
+    if not command.by_admin and command.by != market.creator:
+        return NotTheCreator(market.market_id)
+    if (command.question, command.category) == (market.question, market.category):
+        return AlreadyInState(market.market_id)
+    return (ev.MarketDescribed(command.question, command.category),)
