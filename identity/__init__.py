@@ -9,7 +9,7 @@ from identity.challenges import Challenge, Challenges
 from identity.curve import can_sign
 from identity.denials import Denial
 from identity.doorkeeper import Doorkeeper
-from identity.keys import TokenKey, UnusableKey, load, load_or_create
+from identity.keys import SigningKey, UnusableKey, load, load_or_create
 from identity.nonces import NoncesInMemory
 from identity.ports import NonceStore, NonceStoreUnavailable
 from identity.sign_in import Site
@@ -29,9 +29,9 @@ __all__ = [
     "NonceStoreUnavailable",
     "NoncesInMemory",
     "ServiceKeys",
+    "SigningKey",
     "Site",
     "Tier",
-    "TokenKey",
     "Tokens",
     "UnusableKey",
     "can_sign",

@@ -1,4 +1,4 @@
-"""The keys that sign our tokens: one Ed25519 key per PEM file, readable by its owner only."""
+"""The keys that sign our tokens and receipts: one Ed25519 key per PEM file, readable by its owner only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
@@ -30,29 +29,33 @@ class UnusableKey(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenKey:
-    """A key pair and the name that tokens carry as `kid`: the beginning of its public key's SHA-256, hex."""
+class SigningKey:
+    """A key pair and its name: the beginning of its public key's SHA-256, hex; tokens carry it as `kid`."""
 
     key_id: str
     private: Ed25519PrivateKey
     public: Ed25519PublicKey
 
 
-def token_key(private: Ed25519PrivateKey) -> TokenKey:
+def signing_key(private: Ed25519PrivateKey) -> SigningKey:
     """The named pair of a private key."""
     public = private.public_key()
-    raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return TokenKey(hashlib.sha256(raw).hexdigest()[:KEY_ID_LENGTH], private, public)
+    return SigningKey(key_id_of(public.public_bytes_raw()), private, public)
 
 
-def load_or_create(path: Path) -> TokenKey:
+def key_id_of(public_key: bytes) -> str:
+    """The name of a raw public key."""
+    return hashlib.sha256(public_key).hexdigest()[:KEY_ID_LENGTH]
+
+
+def load_or_create(path: Path) -> SigningKey:
     """The key of a file, made with mode 0600 if there is none. Raises `UnusableKey`; two starters get the same key."""
     with suppress(FileExistsError):  # the usual case: an earlier start made it
         _create(path)
     return load(path)
 
 
-def load(path: Path) -> TokenKey:
+def load(path: Path) -> SigningKey:
     """The key of a file. Raises `UnusableKey` when others may read it or it is not an Ed25519 key."""
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise UnusableKey(path, "others may read it; run chmod 600, and make a new key if others have read it")
@@ -62,7 +65,7 @@ def load(path: Path) -> TokenKey:
         raise UnusableKey(path, "not a PEM private key; remove it to get a new one") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise UnusableKey(path, "not an Ed25519 key; remove it to get a new one")
-    return token_key(private)
+    return signing_key(private)
 
 
 def _create(path: Path) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from domain.ids import MalformedId, Wallet, parse_wallet
 from identity.callers import Caller, Tier
 from identity.denials import Denial
-from identity.keys import TokenKey
+from identity.keys import SigningKey
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -53,8 +53,8 @@ class Tokens:
 
     def __init__(
         self,
-        key: TokenKey,
-        older: tuple[TokenKey, ...],
+        key: SigningKey,
+        older: tuple[SigningKey, ...],
         issuer: str,
         audience: str,
         now_s: Callable[[], int],

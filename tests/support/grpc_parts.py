@@ -33,7 +33,7 @@ from domain.tally import VoteType, single
 from domain.votes import StoredVote
 from grpc_server import GrpcServer, Outage, Parts, ServerSettings, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
-from identity.keys import token_key
+from identity.keys import signing_key
 
 M = TypeVar("M", bound=Message)
 SERVICE_KEY = "a service key for tests only"
@@ -322,7 +322,7 @@ async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int 
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     numbers = itertools.count(1)
     tokens = Tokens(
-        token_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
+        signing_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
     )
     challenges = Challenges(SITE, NoncesInMemory(clock.now_s), clock.utc_now, lambda: uuid.uuid4().hex)
     parts = Parts(

@@ -28,17 +28,17 @@ from identity import (
     load_or_create,
 )
 from identity import tokens as tokens_module
-from identity.keys import TokenKey, token_key
+from identity.keys import SigningKey, signing_key
 
 WALLET = Wallet("6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw")
-KEY = token_key(Ed25519PrivateKey.generate())
-OLD_KEY = token_key(Ed25519PrivateKey.generate())
+KEY = signing_key(Ed25519PrivateKey.generate())
+OLD_KEY = signing_key(Ed25519PrivateKey.generate())
 
 
 class Issuer:
     """Tokens on a clock that the test moves."""
 
-    def __init__(self, key: TokenKey = KEY, older: tuple[TokenKey, ...] = ()) -> None:
+    def __init__(self, key: SigningKey = KEY, older: tuple[SigningKey, ...] = ()) -> None:
         self.now_s = 1_000
         self.tokens = Tokens(key, older, "zmart", "zmart-api", lambda: self.now_s, lambda: "id")
 
@@ -53,7 +53,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in {**whole, **changes}.items() if value is not None}
 
 
-def signed(changed: dict[str, Any], key: TokenKey = KEY, kid: str | None = None) -> str:
+def signed(changed: dict[str, Any], key: SigningKey = KEY, kid: str | None = None) -> str:
     return jwt.encode(changed, key.private, "EdDSA", {"kid": kid or key.key_id})
 
 
