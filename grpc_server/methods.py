@@ -53,6 +53,8 @@ _SERVICES: Mapping[str, Mapping[str, Policy]] = {
         "StreamVotes": Policy(Tier.SERVICE, None, BULK_BYTES_MAX),
         "GetTally": _READ,
         "ListVotes": _READ,
+        "GetVoteProof": Policy(Tier.ANONYMOUS, WRITE_S),  # the first one of a market reads the whole log
+        "ExportVotes": Policy(Tier.ANONYMOUS, None),
     },
     "MarketService": {
         "GetMarket": _READ,

@@ -41,6 +41,8 @@ REST = {
     "VoteService.StreamVotes": [],
     "VoteService.GetTally": ["GET /api/markets/{market_id}/tally"],
     "VoteService.ListVotes": ["GET /api/markets/{market_id}/votes"],
+    "VoteService.GetVoteProof": ["GET /api/markets/{market_id}/votes/proof"],
+    "VoteService.ExportVotes": [],
     "MarketService.GetMarket": ["GET /api/markets/{market_id}"],
     "MarketService.ListMarkets": ["GET /api/markets"],
     "MarketService.WatchMarket": ["GET /api/markets/{market_id}/watch"],

@@ -21,6 +21,86 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class VoteReceipt(_message.Message):
+    """A signed promise that a vote stands at a place of its market's log (docs/audit.md says how to check it). Hashes and the
+    signature are lower-case hex.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    BATCH_INDEX_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    BATCH_PATH_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The vote's place in the log of its market and type, from 1. It never changes."""
+    leaf_hash: _builtins.str
+    """The hash of the vote's leaf. It never changes."""
+    batch_index: _builtins.int
+    """This receipt's place, from 0, among those that were signed together."""
+    batch_size: _builtins.int
+    """How many receipts were signed together."""
+    key_id: _builtins.str
+    """The key that signed: the first 16 hex digits of the SHA-256 of its public key."""
+    signature: _builtins.str
+    """The Ed25519 signature over root and size."""
+    @_builtins.property
+    def batch_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The hashes that lead from this receipt to the root that was signed, lowest first; empty for a receipt signed alone."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        leaf_hash: _builtins.str = ...,
+        batch_index: _builtins.int = ...,
+        batch_size: _builtins.int = ...,
+        batch_path: _abc.Iterable[_builtins.str] | None = ...,
+        key_id: _builtins.str = ...,
+        signature: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_index", b"batch_index", "batch_path", b"batch_path", "batch_size", b"batch_size", "key_id", b"key_id", "leaf_hash", b"leaf_hash", "sequence", b"sequence", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoteReceipt: _TypeAlias = VoteReceipt  # noqa: Y015
+
+@_typing.final
+class ReceiptBatch(_message.Message):
+    """One signature for the receipts of a message, whose bodies are all in it: the client finds each one's path by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """How many votes were stored, which is how many receipts were signed together."""
+    key_id: _builtins.str
+    """The key that signed: the first 16 hex digits of the SHA-256 of its public key."""
+    signature: _builtins.str
+    """The Ed25519 signature over root and size, lower-case hex."""
+    def __init__(
+        self,
+        *,
+        size: _builtins.int = ...,
+        key_id: _builtins.str = ...,
+        signature: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "signature", b"signature", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptBatch: _TypeAlias = ReceiptBatch  # noqa: Y015
+
+@_typing.final
 class CastProposalVoteRequest(_message.Message):
     """One vote on a proposal."""
 
@@ -29,26 +109,37 @@ class CastProposalVoteRequest(_message.Message):
     MARKET_ID_FIELD_NUMBER: _builtins.int
     VOTE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WALLET_SIGNATURE_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
     vote: _builtins.str
     """`like` or `dislike`."""
     request_id: _builtins.str
     """A UUID chosen by the caller; a repeat with the same one is answered as the first time."""
+    wallet_signature: _builtins.str
+    """The wallet's signature of this vote, base58 of its 64 bytes, stored as sent; docs/audit.md has the text to sign. Refused
+    with WALLET_SIGNATURE_INVALID if it is not exactly that.
+    """
     def __init__(
         self,
         *,
         market_id: _builtins.str = ...,
         vote: _builtins.str = ...,
         request_id: _builtins.str | None = ...,
+        wallet_signature: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "_wallet_signature", b"_wallet_signature", "request_id", b"request_id", "wallet_signature", b"wallet_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "market_id", b"market_id", "request_id", b"request_id", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "_wallet_signature", b"_wallet_signature", "market_id", b"market_id", "request_id", b"request_id", "vote", b"vote", "wallet_signature", b"wallet_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
     _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    _WhichOneofReturnType__wallet_signature: _TypeAlias = _typing.Literal["wallet_signature"]  # noqa: Y015
+    _WhichOneofArgType__wallet_signature: _TypeAlias = _typing.Literal["_wallet_signature", b"_wallet_signature"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wallet_signature) -> _WhichOneofReturnType__wallet_signature | None: ...
 
 Global___CastProposalVoteRequest: _TypeAlias = CastProposalVoteRequest  # noqa: Y015
 
@@ -61,6 +152,7 @@ class CastProposalVoteResponse(_message.Message):
     SUCCESS_FIELD_NUMBER: _builtins.int
     VOTE_ID_FIELD_NUMBER: _builtins.int
     VOTE_COUNT_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     """True; a refusal is an error, never a false here."""
     vote_id: _builtins.str
@@ -69,16 +161,21 @@ class CastProposalVoteResponse(_message.Message):
     def vote_count(self) -> Global___ProposalVoteCount:
         """The headcounts after this vote; a repeat gives those of the first time."""
 
+    @_builtins.property
+    def receipt(self) -> Global___VoteReceipt:
+        """This server's word for it; a repeat gives the same place and leaf under a new signature."""
+
     def __init__(
         self,
         *,
         success: _builtins.bool = ...,
         vote_id: _builtins.str = ...,
         vote_count: Global___ProposalVoteCount | None = ...,
+        receipt: Global___VoteReceipt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["vote_count", b"vote_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "vote_count", b"vote_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "vote_count", b"vote_count", "vote_id", b"vote_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "success", b"success", "vote_count", b"vote_count", "vote_id", b"vote_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,26 +216,37 @@ class CastDisputeVoteRequest(_message.Message):
     MARKET_ID_FIELD_NUMBER: _builtins.int
     VOTE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WALLET_SIGNATURE_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
     vote: _builtins.str
     """`support` (the proposed resolution is wrong) or `reject` (it stands)."""
     request_id: _builtins.str
     """A UUID chosen by the caller; a repeat with the same one is answered as the first time."""
+    wallet_signature: _builtins.str
+    """The wallet's signature of this vote, base58 of its 64 bytes, stored as sent; docs/audit.md has the text to sign. Refused
+    with WALLET_SIGNATURE_INVALID if it is not exactly that.
+    """
     def __init__(
         self,
         *,
         market_id: _builtins.str = ...,
         vote: _builtins.str = ...,
         request_id: _builtins.str | None = ...,
+        wallet_signature: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "_wallet_signature", b"_wallet_signature", "request_id", b"request_id", "wallet_signature", b"wallet_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "market_id", b"market_id", "request_id", b"request_id", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "_wallet_signature", b"_wallet_signature", "market_id", b"market_id", "request_id", b"request_id", "vote", b"vote", "wallet_signature", b"wallet_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
     _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    _WhichOneofReturnType__wallet_signature: _TypeAlias = _typing.Literal["wallet_signature"]  # noqa: Y015
+    _WhichOneofArgType__wallet_signature: _TypeAlias = _typing.Literal["_wallet_signature", b"_wallet_signature"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wallet_signature) -> _WhichOneofReturnType__wallet_signature | None: ...
 
 Global___CastDisputeVoteRequest: _TypeAlias = CastDisputeVoteRequest  # noqa: Y015
 
@@ -153,6 +261,7 @@ class CastDisputeVoteResponse(_message.Message):
     VOTE_COUNT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     WEIGHT_SLOT_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     """True; a refusal is an error, never a false here."""
     vote_id: _builtins.str
@@ -165,6 +274,10 @@ class CastDisputeVoteResponse(_message.Message):
     def vote_count(self) -> Global___DisputeVoteCount:
         """The weights after this vote; a repeat gives those of the first time."""
 
+    @_builtins.property
+    def receipt(self) -> Global___VoteReceipt:
+        """This server's word for it; a repeat gives the same place and leaf under a new signature."""
+
     def __init__(
         self,
         *,
@@ -173,10 +286,11 @@ class CastDisputeVoteResponse(_message.Message):
         vote_count: Global___DisputeVoteCount | None = ...,
         weight: _builtins.str = ...,
         weight_slot: _builtins.int = ...,
+        receipt: Global___VoteReceipt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["vote_count", b"vote_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "vote_count", b"vote_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "vote_count", b"vote_count", "vote_id", b"vote_id", "weight", b"weight", "weight_slot", b"weight_slot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "success", b"success", "vote_count", b"vote_count", "vote_id", b"vote_id", "weight", b"weight", "weight_slot", b"weight_slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,6 +332,7 @@ class BulkVote(_message.Message):
     MARKET_ID_FIELD_NUMBER: _builtins.int
     VOTE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WALLET_SIGNATURE_FIELD_NUMBER: _builtins.int
     user_pubkey: _builtins.str
     """The voter: base58 of its 32-byte ed25519 public key, a point of the curve (ADDRESS_MALFORMED, ADDRESS_CANNOT_SIGN)."""
     market_id: _builtins.str
@@ -226,6 +341,10 @@ class BulkVote(_message.Message):
     """`like` or `dislike` for a proposal, `support` or `reject` for a dispute."""
     request_id: _builtins.str
     """A UUID chosen by the caller; a repeat with the same one is answered as the first time."""
+    wallet_signature: _builtins.str
+    """The wallet's signature of this vote, base58 of its 64 bytes, stored as sent; docs/audit.md has the text to sign. Refused
+    with WALLET_SIGNATURE_INVALID if it is not exactly that.
+    """
     def __init__(
         self,
         *,
@@ -233,14 +352,20 @@ class BulkVote(_message.Message):
         market_id: _builtins.str = ...,
         vote: _builtins.str = ...,
         request_id: _builtins.str | None = ...,
+        wallet_signature: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "_wallet_signature", b"_wallet_signature", "request_id", b"request_id", "wallet_signature", b"wallet_signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "market_id", b"market_id", "request_id", b"request_id", "user_pubkey", b"user_pubkey", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "_wallet_signature", b"_wallet_signature", "market_id", b"market_id", "request_id", b"request_id", "user_pubkey", b"user_pubkey", "vote", b"vote", "wallet_signature", b"wallet_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
     _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    _WhichOneofReturnType__wallet_signature: _TypeAlias = _typing.Literal["wallet_signature"]  # noqa: Y015
+    _WhichOneofArgType__wallet_signature: _TypeAlias = _typing.Literal["_wallet_signature", b"_wallet_signature"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wallet_signature) -> _WhichOneofReturnType__wallet_signature | None: ...
 
 Global___BulkVote: _TypeAlias = BulkVote  # noqa: Y015
 
@@ -253,10 +378,19 @@ class BulkVoteResult(_message.Message):
     SUCCESS_FIELD_NUMBER: _builtins.int
     VOTE_ID_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    BATCH_INDEX_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     """Whether the vote is stored."""
     vote_id: _builtins.str
     """The stored vote's id, a UUID; empty when it was refused."""
+    sequence: _builtins.int
+    """The vote's place in the log of its market and type, from 1; 0 when it was refused."""
+    leaf_hash: _builtins.str
+    """The hash of the vote's leaf, lower-case hex; empty when it was refused."""
+    batch_index: _builtins.int
+    """The place of its receipt, from 0, among the stored votes of this message."""
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """Why it was not stored, with the same details that the single call would carry; absent on success."""
@@ -267,10 +401,13 @@ class BulkVoteResult(_message.Message):
         success: _builtins.bool = ...,
         vote_id: _builtins.str = ...,
         error: _status_pb2.Status | None = ...,
+        sequence: _builtins.int = ...,
+        leaf_hash: _builtins.str = ...,
+        batch_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "success", b"success", "vote_id", b"vote_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_index", b"batch_index", "error", b"error", "leaf_hash", b"leaf_hash", "sequence", b"sequence", "success", b"success", "vote_id", b"vote_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,18 +444,24 @@ class CastVotesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkVoteResult]:
         """One result per vote, in the order of the request."""
+
+    @_builtins.property
+    def receipts(self) -> Global___ReceiptBatch:
+        """The signature of the receipts of the stored votes; absent when there are none."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___BulkVoteResult] | None = ...,
+        receipts: Global___ReceiptBatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,18 +498,24 @@ class StreamVotesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkVoteResult]:
         """One result per vote, in the order of the request."""
+
+    @_builtins.property
+    def receipts(self) -> Global___ReceiptBatch:
+        """The signature of the receipts of the stored votes; absent when there are none."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___BulkVoteResult] | None = ...,
+        receipts: Global___ReceiptBatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -443,6 +592,8 @@ class ProposalTally(_message.Message):
     PERCENTAGE_BPS_FIELD_NUMBER: _builtins.int
     THRESHOLD_BPS_FIELD_NUMBER: _builtins.int
     THRESHOLD_MET_FIELD_NUMBER: _builtins.int
+    VOTES_SIZE_FIELD_NUMBER: _builtins.int
+    VOTES_ROOT_FIELD_NUMBER: _builtins.int
     likes: _builtins.int
     """Wallets that voted `like`."""
     dislikes: _builtins.int
@@ -453,6 +604,10 @@ class ProposalTally(_message.Message):
     """The live GlobalConfig's threshold in basis points; absent until GlobalConfig was read once."""
     threshold_met: _builtins.bool
     """Whether the share reaches the threshold; never without votes."""
+    votes_size: _builtins.int
+    """Votes in the log as of `version`, superseded ones included."""
+    votes_root: _builtins.str
+    """The Merkle root of the log as of `version`, lower-case hex: a public commitment to every vote in it."""
     def __init__(
         self,
         *,
@@ -461,10 +616,12 @@ class ProposalTally(_message.Message):
         percentage_bps: _builtins.int = ...,
         threshold_bps: _builtins.int | None = ...,
         threshold_met: _builtins.bool = ...,
+        votes_size: _builtins.int = ...,
+        votes_root: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps", "threshold_bps", b"threshold_bps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps", "dislikes", b"dislikes", "likes", b"likes", "percentage_bps", b"percentage_bps", "threshold_bps", b"threshold_bps", "threshold_met", b"threshold_met"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps", "dislikes", b"dislikes", "likes", b"likes", "percentage_bps", b"percentage_bps", "threshold_bps", b"threshold_bps", "threshold_met", b"threshold_met", "votes_root", b"votes_root", "votes_size", b"votes_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__threshold_bps: _TypeAlias = _typing.Literal["threshold_bps"]  # noqa: Y015
     _WhichOneofArgType__threshold_bps: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps"]  # noqa: Y015
@@ -485,6 +642,8 @@ class DisputeTally(_message.Message):
     PERCENTAGE_BPS_FIELD_NUMBER: _builtins.int
     THRESHOLD_BPS_FIELD_NUMBER: _builtins.int
     THRESHOLD_MET_FIELD_NUMBER: _builtins.int
+    VOTES_SIZE_FIELD_NUMBER: _builtins.int
+    VOTES_ROOT_FIELD_NUMBER: _builtins.int
     support: _builtins.str
     """Weight of the wallets that say the resolution is wrong, a decimal string."""
     reject: _builtins.str
@@ -499,6 +658,10 @@ class DisputeTally(_message.Message):
     """The live GlobalConfig's threshold in basis points; absent until GlobalConfig was read once."""
     threshold_met: _builtins.bool
     """Whether the share reaches the threshold; never without votes."""
+    votes_size: _builtins.int
+    """Votes in the log as of `version`, superseded ones included."""
+    votes_root: _builtins.str
+    """The Merkle root of the log as of `version`, lower-case hex: a public commitment to every vote in it."""
     def __init__(
         self,
         *,
@@ -509,10 +672,12 @@ class DisputeTally(_message.Message):
         percentage_bps: _builtins.int = ...,
         threshold_bps: _builtins.int | None = ...,
         threshold_met: _builtins.bool = ...,
+        votes_size: _builtins.int = ...,
+        votes_root: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps", "threshold_bps", b"threshold_bps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps", "percentage_bps", b"percentage_bps", "reject", b"reject", "reject_voters", b"reject_voters", "support", b"support", "support_voters", b"support_voters", "threshold_bps", b"threshold_bps", "threshold_met", b"threshold_met"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps", "percentage_bps", b"percentage_bps", "reject", b"reject", "reject_voters", b"reject_voters", "support", b"support", "support_voters", b"support_voters", "threshold_bps", b"threshold_bps", "threshold_met", b"threshold_met", "votes_root", b"votes_root", "votes_size", b"votes_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__threshold_bps: _TypeAlias = _typing.Literal["threshold_bps"]  # noqa: Y015
     _WhichOneofArgType__threshold_bps: _TypeAlias = _typing.Literal["_threshold_bps", b"_threshold_bps"]  # noqa: Y015
@@ -643,3 +808,209 @@ class Vote(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight_slot) -> _WhichOneofReturnType__weight_slot | None: ...
 
 Global___Vote: _TypeAlias = Vote  # noqa: Y015
+
+@_typing.final
+class GetVoteProofRequest(_message.Message):
+    """Which vote to prove, and against which root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    VOTE_ID_FIELD_NUMBER: _builtins.int
+    VOTE_TYPE_FIELD_NUMBER: _builtins.int
+    USER_PUBKEY_FIELD_NUMBER: _builtins.int
+    AGGREGATION_ID_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
+    vote_id: _builtins.str
+    """The vote's id, a UUID; then the type and the wallet are not needed."""
+    vote_type: _builtins.str
+    """`proposal` or `dispute`."""
+    user_pubkey: _builtins.str
+    """The voter, base58."""
+    aggregation_id: _builtins.str
+    """The aggregation whose root to prove it against, a UUID; empty for the newest one that counted the vote."""
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        vote_id: _builtins.str = ...,
+        vote_type: _builtins.str = ...,
+        user_pubkey: _builtins.str = ...,
+        aggregation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation_id", b"aggregation_id", "market_id", b"market_id", "user_pubkey", b"user_pubkey", "vote_id", b"vote_id", "vote_type", b"vote_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVoteProofRequest: _TypeAlias = GetVoteProofRequest  # noqa: Y015
+
+@_typing.final
+class GetVoteProofResponse(_message.Message):
+    """A vote, its leaf, and the way from there to a root. Hashes are lower-case hex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    AGGREGATION_ID_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The vote's place in the log, from 1."""
+    leaf_hash: _builtins.str
+    """The hash of the leaf."""
+    tree_size: _builtins.int
+    """How many votes the tree has that this is proven in."""
+    root: _builtins.str
+    """The root of that tree."""
+    aggregation_id: _builtins.str
+    """The aggregation that published this root, a UUID; empty when no aggregation has counted the vote yet."""
+    @_builtins.property
+    def entry(self) -> Global___LoggedVote:
+        """What the leaf is the hash of."""
+
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The hashes that lead from the leaf to the root, lowest first (RFC 9162, 2.1.3)."""
+
+    @_builtins.property
+    def receipt(self) -> Global___VoteReceipt:
+        """A fresh receipt for the vote."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___LoggedVote | None = ...,
+        sequence: _builtins.int = ...,
+        leaf_hash: _builtins.str = ...,
+        tree_size: _builtins.int = ...,
+        root: _builtins.str = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+        aggregation_id: _builtins.str = ...,
+        receipt: Global___VoteReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation_id", b"aggregation_id", "entry", b"entry", "leaf_hash", b"leaf_hash", "path", b"path", "receipt", b"receipt", "root", b"root", "sequence", b"sequence", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVoteProofResponse: _TypeAlias = GetVoteProofResponse  # noqa: Y015
+
+@_typing.final
+class LoggedVote(_message.Message):
+    """A vote with every field of its leaf, in the leaf's order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    VOTE_TYPE_FIELD_NUMBER: _builtins.int
+    USER_PUBKEY_FIELD_NUMBER: _builtins.int
+    VOTE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_SLOT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TRANSACTION_SIGNATURE_FIELD_NUMBER: _builtins.int
+    VOTE_ID_FIELD_NUMBER: _builtins.int
+    ACCEPTED_AT_MS_FIELD_NUMBER: _builtins.int
+    MARKET_VERSION_FIELD_NUMBER: _builtins.int
+    WALLET_SIGNATURE_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market, base58."""
+    vote_type: _builtins.str
+    """`proposal` or `dispute`."""
+    user_pubkey: _builtins.str
+    """The voter, base58."""
+    vote: _builtins.str
+    """`like`, `dislike`, `support` or `reject`."""
+    weight: _builtins.str
+    """The vote's weight, a decimal string; 1 for a proposal vote."""
+    weight_slot: _builtins.int
+    """The slot at which the chain showed the weight of a dispute vote; absent for a proposal vote."""
+    source: _builtins.str
+    """Where it was cast: `api` or `chain`."""
+    transaction_signature: _builtins.str
+    """The transaction that cast it on chain, base58; empty for a vote cast here."""
+    vote_id: _builtins.str
+    """The vote's id, a UUID."""
+    accepted_at_ms: _builtins.int
+    """When it was accepted, Unix milliseconds."""
+    market_version: _builtins.int
+    """The version of the market that took it."""
+    wallet_signature: _builtins.str
+    """The wallet's signature of the vote, base58; empty when it was sent without one."""
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+        vote_type: _builtins.str = ...,
+        user_pubkey: _builtins.str = ...,
+        vote: _builtins.str = ...,
+        weight: _builtins.str = ...,
+        weight_slot: _builtins.int | None = ...,
+        source: _builtins.str = ...,
+        transaction_signature: _builtins.str = ...,
+        vote_id: _builtins.str = ...,
+        accepted_at_ms: _builtins.int = ...,
+        market_version: _builtins.int = ...,
+        wallet_signature: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight_slot", b"_weight_slot", "weight_slot", b"weight_slot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight_slot", b"_weight_slot", "accepted_at_ms", b"accepted_at_ms", "market_id", b"market_id", "market_version", b"market_version", "source", b"source", "transaction_signature", b"transaction_signature", "user_pubkey", b"user_pubkey", "vote", b"vote", "vote_id", b"vote_id", "vote_type", b"vote_type", "wallet_signature", b"wallet_signature", "weight", b"weight", "weight_slot", b"weight_slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight_slot: _TypeAlias = _typing.Literal["weight_slot"]  # noqa: Y015
+    _WhichOneofArgType__weight_slot: _TypeAlias = _typing.Literal["_weight_slot", b"_weight_slot"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight_slot) -> _WhichOneofReturnType__weight_slot | None: ...
+
+Global___LoggedVote: _TypeAlias = LoggedVote  # noqa: Y015
+
+@_typing.final
+class ExportVotesRequest(_message.Message):
+    """Whose votes to export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKET_ID_FIELD_NUMBER: _builtins.int
+    market_id: _builtins.str
+    """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
+    def __init__(
+        self,
+        *,
+        market_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportVotesRequest: _TypeAlias = ExportVotesRequest  # noqa: Y015
+
+@_typing.final
+class ExportVotesResponse(_message.Message):
+    """The next part of an export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    lines: _builtins.bytes
+    """One or more whole lines of canonical JSON in UTF-8, each with its line feed."""
+    def __init__(
+        self,
+        *,
+        lines: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportVotesResponse: _TypeAlias = ExportVotesResponse  # noqa: Y015

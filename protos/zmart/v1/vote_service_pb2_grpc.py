@@ -67,6 +67,16 @@ class VoteServiceStub:
                 request_serializer=zmart_dot_v1_dot_vote__service__pb2.ListVotesRequest.SerializeToString,
                 response_deserializer=zmart_dot_v1_dot_vote__service__pb2.ListVotesResponse.FromString,
                 _registered_method=True)
+        self.GetVoteProof = channel.unary_unary(
+                '/zmart.v1.VoteService/GetVoteProof',
+                request_serializer=zmart_dot_v1_dot_vote__service__pb2.GetVoteProofRequest.SerializeToString,
+                response_deserializer=zmart_dot_v1_dot_vote__service__pb2.GetVoteProofResponse.FromString,
+                _registered_method=True)
+        self.ExportVotes = channel.unary_stream(
+                '/zmart.v1.VoteService/ExportVotes',
+                request_serializer=zmart_dot_v1_dot_vote__service__pb2.ExportVotesRequest.SerializeToString,
+                response_deserializer=zmart_dot_v1_dot_vote__service__pb2.ExportVotesResponse.FromString,
+                _registered_method=True)
 
 
 class VoteServiceServicer:
@@ -79,7 +89,8 @@ class VoteServiceServicer:
         """Votes on whether a proposed market should be approved. Wallet tier; the voter is the token's subject.
 
         ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
-        VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+        VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED, WALLET_SIGNATURE_INVALID
+        (INVALID_ARGUMENT).
         TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
         OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
         """
@@ -134,6 +145,30 @@ class VoteServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVoteProof(self, request, context):
+        """Proves that a vote stands in its market's log: the way from its leaf to a root. Anonymous.
+
+        Name the vote by `vote_id`, or by `vote_type` and `user_pubkey` for the one of this wallet that counts. The root is that
+        of the newest aggregation that counted the vote, of the aggregation asked for, or else of the log as last committed.
+        VOTE_NOT_NAMED, VOTE_TYPE_UNKNOWN, VOTE_ID_MALFORMED, AGGREGATION_ID_MALFORMED (INVALID_ARGUMENT), MARKET_NOT_FOUND,
+        VOTE_NOT_FOUND (also for votes that came too late for the log), AGGREGATION_NOT_FOUND (NOT_FOUND; also for one that
+        did not count the vote). VOTES_ALTERED (DATA_LOSS) when what is stored does not have the root that was published.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportVotes(self, request, context):
+        """Exports everything that a market's tallies were made of, as lines of JSON to be stored as they are. Anonymous.
+
+        The lines are those of the format `zmart.votes.v1` (docs/audit.md): a header, the votes of both logs with their receipts,
+        late votes, aggregations, an end. All of it is of one version of the market; an export without its end line is not
+        whole. The next part is read when the one before was taken. SERVER_BUSY (UNAVAILABLE) when too many are under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VoteServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +201,16 @@ def add_VoteServiceServicer_to_server(servicer, server):
                     servicer.ListVotes,
                     request_deserializer=zmart_dot_v1_dot_vote__service__pb2.ListVotesRequest.FromString,
                     response_serializer=zmart_dot_v1_dot_vote__service__pb2.ListVotesResponse.SerializeToString,
+            ),
+            'GetVoteProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVoteProof,
+                    request_deserializer=zmart_dot_v1_dot_vote__service__pb2.GetVoteProofRequest.FromString,
+                    response_serializer=zmart_dot_v1_dot_vote__service__pb2.GetVoteProofResponse.SerializeToString,
+            ),
+            'ExportVotes': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportVotes,
+                    request_deserializer=zmart_dot_v1_dot_vote__service__pb2.ExportVotesRequest.FromString,
+                    response_serializer=zmart_dot_v1_dot_vote__service__pb2.ExportVotesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -333,6 +378,60 @@ class VoteService:
             '/zmart.v1.VoteService/ListVotes',
             zmart_dot_v1_dot_vote__service__pb2.ListVotesRequest.SerializeToString,
             zmart_dot_v1_dot_vote__service__pb2.ListVotesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVoteProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zmart.v1.VoteService/GetVoteProof',
+            zmart_dot_v1_dot_vote__service__pb2.GetVoteProofRequest.SerializeToString,
+            zmart_dot_v1_dot_vote__service__pb2.GetVoteProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportVotes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/zmart.v1.VoteService/ExportVotes',
+            zmart_dot_v1_dot_vote__service__pb2.ExportVotesRequest.SerializeToString,
+            zmart_dot_v1_dot_vote__service__pb2.ExportVotesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,8 @@ class VoteServiceStub:
     """Votes on whether a proposed market should be approved. Wallet tier; the voter is the token's subject.
 
     ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
-    VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+    VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED, WALLET_SIGNATURE_INVALID
+    (INVALID_ARGUMENT).
     TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
     OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
     """
@@ -69,6 +70,22 @@ class VoteServiceStub:
     """Reads both tallies of a market as of its last committed version. Anonymous."""
     ListVotes: _grpc.UnaryUnaryMultiCallable[_vote_service_pb2.ListVotesRequest, _vote_service_pb2.ListVotesResponse]
     """Lists the stored votes of a market, newest first. Anonymous."""
+    GetVoteProof: _grpc.UnaryUnaryMultiCallable[_vote_service_pb2.GetVoteProofRequest, _vote_service_pb2.GetVoteProofResponse]
+    """Proves that a vote stands in its market's log: the way from its leaf to a root. Anonymous.
+
+    Name the vote by `vote_id`, or by `vote_type` and `user_pubkey` for the one of this wallet that counts. The root is that
+    of the newest aggregation that counted the vote, of the aggregation asked for, or else of the log as last committed.
+    VOTE_NOT_NAMED, VOTE_TYPE_UNKNOWN, VOTE_ID_MALFORMED, AGGREGATION_ID_MALFORMED (INVALID_ARGUMENT), MARKET_NOT_FOUND,
+    VOTE_NOT_FOUND (also for votes that came too late for the log), AGGREGATION_NOT_FOUND (NOT_FOUND; also for one that
+    did not count the vote). VOTES_ALTERED (DATA_LOSS) when what is stored does not have the root that was published.
+    """
+    ExportVotes: _grpc.UnaryStreamMultiCallable[_vote_service_pb2.ExportVotesRequest, _vote_service_pb2.ExportVotesResponse]
+    """Exports everything that a market's tallies were made of, as lines of JSON to be stored as they are. Anonymous.
+
+    The lines are those of the format `zmart.votes.v1` (docs/audit.md): a header, the votes of both logs with their receipts,
+    late votes, aggregations, an end. All of it is of one version of the market; an export without its end line is not
+    whole. The next part is read when the one before was taken. SERVER_BUSY (UNAVAILABLE) when too many are under way.
+    """
 
 @_typing.type_check_only
 class VoteServiceAsyncStub(VoteServiceStub):
@@ -82,7 +99,8 @@ class VoteServiceAsyncStub(VoteServiceStub):
     """Votes on whether a proposed market should be approved. Wallet tier; the voter is the token's subject.
 
     ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
-    VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+    VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED, WALLET_SIGNATURE_INVALID
+    (INVALID_ARGUMENT).
     TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
     OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
     """
@@ -111,6 +129,22 @@ class VoteServiceAsyncStub(VoteServiceStub):
     """Reads both tallies of a market as of its last committed version. Anonymous."""
     ListVotes: _aio.UnaryUnaryMultiCallable[_vote_service_pb2.ListVotesRequest, _vote_service_pb2.ListVotesResponse]  # type: ignore[assignment]
     """Lists the stored votes of a market, newest first. Anonymous."""
+    GetVoteProof: _aio.UnaryUnaryMultiCallable[_vote_service_pb2.GetVoteProofRequest, _vote_service_pb2.GetVoteProofResponse]  # type: ignore[assignment]
+    """Proves that a vote stands in its market's log: the way from its leaf to a root. Anonymous.
+
+    Name the vote by `vote_id`, or by `vote_type` and `user_pubkey` for the one of this wallet that counts. The root is that
+    of the newest aggregation that counted the vote, of the aggregation asked for, or else of the log as last committed.
+    VOTE_NOT_NAMED, VOTE_TYPE_UNKNOWN, VOTE_ID_MALFORMED, AGGREGATION_ID_MALFORMED (INVALID_ARGUMENT), MARKET_NOT_FOUND,
+    VOTE_NOT_FOUND (also for votes that came too late for the log), AGGREGATION_NOT_FOUND (NOT_FOUND; also for one that
+    did not count the vote). VOTES_ALTERED (DATA_LOSS) when what is stored does not have the root that was published.
+    """
+    ExportVotes: _aio.UnaryStreamMultiCallable[_vote_service_pb2.ExportVotesRequest, _vote_service_pb2.ExportVotesResponse]  # type: ignore[assignment]
+    """Exports everything that a market's tallies were made of, as lines of JSON to be stored as they are. Anonymous.
+
+    The lines are those of the format `zmart.votes.v1` (docs/audit.md): a header, the votes of both logs with their receipts,
+    late votes, aggregations, an end. All of it is of one version of the market; an export without its end line is not
+    whole. The next part is read when the one before was taken. SERVER_BUSY (UNAVAILABLE) when too many are under way.
+    """
 
 class VoteServiceServicer:
     """Votes on proposals and disputes: one vote per wallet, market and kind, stored before it is answered.
@@ -126,7 +160,8 @@ class VoteServiceServicer:
         """Votes on whether a proposed market should be approved. Wallet tier; the voter is the token's subject.
 
         ALREADY_VOTED (ALREADY_EXISTS), WRONG_STATE and VOTING_CLOSING (FAILED_PRECONDITION), MARKET_NOT_FOUND (NOT_FOUND),
-        VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED (INVALID_ARGUMENT).
+        VOTE_WORD_UNKNOWN, MARKET_ID_MALFORMED, REQUEST_ID_MALFORMED, REQUEST_ID_REUSED, WALLET_SIGNATURE_INVALID
+        (INVALID_ARGUMENT).
         TOO_MANY_ATTEMPTS (RESOURCE_EXHAUSTED) after ten refused attempts of this wallet on this market.
         OUTCOME_UNKNOWN (UNAVAILABLE) means that the vote may have been stored: repeat it with the same request_id.
         """
@@ -180,5 +215,31 @@ class VoteServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_vote_service_pb2.ListVotesResponse, _abc.Awaitable[_vote_service_pb2.ListVotesResponse]]:
         """Lists the stored votes of a market, newest first. Anonymous."""
+
+    def GetVoteProof(
+        self,
+        request: _vote_service_pb2.GetVoteProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vote_service_pb2.GetVoteProofResponse, _abc.Awaitable[_vote_service_pb2.GetVoteProofResponse]]:
+        """Proves that a vote stands in its market's log: the way from its leaf to a root. Anonymous.
+
+        Name the vote by `vote_id`, or by `vote_type` and `user_pubkey` for the one of this wallet that counts. The root is that
+        of the newest aggregation that counted the vote, of the aggregation asked for, or else of the log as last committed.
+        VOTE_NOT_NAMED, VOTE_TYPE_UNKNOWN, VOTE_ID_MALFORMED, AGGREGATION_ID_MALFORMED (INVALID_ARGUMENT), MARKET_NOT_FOUND,
+        VOTE_NOT_FOUND (also for votes that came too late for the log), AGGREGATION_NOT_FOUND (NOT_FOUND; also for one that
+        did not count the vote). VOTES_ALTERED (DATA_LOSS) when what is stored does not have the root that was published.
+        """
+
+    def ExportVotes(
+        self,
+        request: _vote_service_pb2.ExportVotesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_vote_service_pb2.ExportVotesResponse], _abc.AsyncIterator[_vote_service_pb2.ExportVotesResponse]]:
+        """Exports everything that a market's tallies were made of, as lines of JSON to be stored as they are. Anonymous.
+
+        The lines are those of the format `zmart.votes.v1` (docs/audit.md): a header, the votes of both logs with their receipts,
+        late votes, aggregations, an end. All of it is of one version of the market; an export without its end line is not
+        whole. The next part is read when the one before was taken. SERVER_BUSY (UNAVAILABLE) when too many are under way.
+        """
 
 def add_VoteServiceServicer_to_server(servicer: VoteServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
