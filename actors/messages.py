@@ -89,6 +89,8 @@ class StartShard:
     host: str
     virtual_shards: tuple[int, ...]
     attempt: int
+    recent_losses: int = 0
+    """How often this place was lost lately."""
 
 
 @dataclass(frozen=True, slots=True)

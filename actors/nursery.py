@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,10 @@ SILENCE_S_MAX = 2.0
 """A child that has not answered a ping for this long is frozen and is killed."""
 BOOT_S_MAX = 20.0
 """The time to come up: waiting for locks of a dying predecessor is bounded well below."""
+LOSSES_WITHIN_S = 600.0
+LOSSES_KEPT = 100
+LOSSES_HEARD = 5
+"""So many losses of one place within ten minutes are no accident: people are told."""
 
 
 @dataclass(slots=True)
@@ -30,6 +35,7 @@ class Child:
     heard_at_s: float = 0.0
     booted_at_s: float = 0.0
     epochs: dict[int, int] = field(default_factory=dict)
+    lost_at_s: deque[float] = field(default_factory=lambda: deque(maxlen=LOSSES_KEPT))
 
     def spawned(self, address: Any, now_s: float) -> int:
         """A new process was asked for; returns the number of this attempt."""
@@ -49,6 +55,7 @@ class Child:
 
     def lost(self, now_s: float) -> float:
         """The process is gone; returns how long to wait before the next one, in seconds."""
+        self.lost_at_s.append(now_s)
         served = self.booted and now_s - self.booted_at_s >= STABLE_S
         self.address, self.pid, self.booted, self.epochs = None, None, False, {}
         if served:
@@ -56,6 +63,10 @@ class Child:
             return 0.0
         self.failures += 1
         return float(min(BACKOFF_S_FIRST * 2 ** (self.failures - 1), BACKOFF_S_MAX))
+
+    def recent_losses(self, now_s: float) -> int:
+        """How often this place was lost within the last ten minutes, counted up to 100."""
+        return sum(now_s - at_s <= LOSSES_WITHIN_S for at_s in self.lost_at_s)
 
     def overdue(self, now_s: float) -> bool:
         """Whether it should have spoken or come up by now."""

@@ -85,6 +85,10 @@ class Journal(Protocol):
         """Wake the notifier; a hint, sent after the commit and after the callers were answered."""
         ...
 
+    async def raise_alerts(self, notes: Sequence[AlertNote]) -> None:
+        """Store alerts that no change of a market tells of, each once until it is resolved; nothing for none."""
+        ...
+
     async def ping(self) -> None:
         """One round trip; raises when the session is gone."""
         ...

@@ -33,8 +33,10 @@ from actors.messages import (
     WorkPlanned,
     WorkSettled,
 )
+from actors.nursery import LOSSES_HEARD
 from actors.ports import Journal
 from actors.shard_core import SETTLEMENTS_MAX, ShardCore, ShardSettings
+from actors.troubles import shard_restarting
 from domain.deadlines import ClockName
 
 EXIT_DOUBT = 75
@@ -112,6 +114,8 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
             self._journal = self._run(parts.connect())
             self._core = ShardCore(self._journal, parts.settings)
             epochs = self._run(self._core.boot(start.virtual_shards, start.host, own_port(self.myAddress), os.getpid()))
+            if start.recent_losses >= LOSSES_HEARD:
+                self._run(self._journal.raise_alerts([shard_restarting(start.slot, start.recent_losses)]))
         except Exception as failure:
             self._die(EXIT_NO_START, failure)
         log.info("shard serves", slot=self._slot, virtual_shards=len(epochs), alarms=len(self._core.alarms))

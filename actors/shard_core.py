@@ -19,7 +19,8 @@ import structlog
 from actors.alarms import Alarms
 from actors.household import Household
 from actors.messages import Admit, Admitted, Answer, Batch, Broken, Count, Draft, Drafted, Failed, Keep, WrongOwner
-from actors.ports import Ballot, Journal, JournalTransaction, RecordedVote
+from actors.ports import AlertNote, Ballot, Journal, JournalTransaction, RecordedVote
+from actors.troubles import market_actor_broken
 from domain.attempts import Attempts
 from domain.commands import AdoptMarket, CastVote, Command, FireDeadline, SettleIntent
 from domain.deadlines import ClockName, Deadline
@@ -86,6 +87,7 @@ class ShardCore:
         self.chain = ChainView()
         self.epochs: dict[int, int] = {}
         self._attempts = Attempts()
+        self._bugs: dict[str, AlertNote] = {}
         self.planned_work = False
         """Set when a commit has planned a transaction; whoever tells the chain agent clears it."""
         self.has_news = False
@@ -127,6 +129,7 @@ class ShardCore:
         for index, answer in answers.items():
             if isinstance(answer, Failed):  # a bug of ours must not make a deadline be forgotten
                 self.alarms.set(due[index], Deadline(int(settings.wall_s()) + BROKEN_RETRY_S, ClockName.WALL))
+        await self._tell_of_bugs()
         return len(due)
 
     async def take_settlements(self) -> int:
@@ -134,6 +137,7 @@ class ShardCore:
         settled = await self._journal.settlements(tuple(self.epochs), SETTLEMENTS_MAX)
         commands = [SettleIntent(settlement.intent.market_id, settlement) for settlement in settled]
         answers = await self._decide(dict(enumerate(commands)))
+        await self._tell_of_bugs()
         return sum(isinstance(answer, Done) for answer in answers.values())
 
     def hear(self, clock: ChainClock | None, config: ChainConfig | None) -> None:
@@ -299,8 +303,19 @@ class ShardCore:
                 incident = self._settings.new_id()
                 log.error("market actor broke", market_id=market_id, error=answer.error, incident=incident)
                 answers[market_id] = replace(answer, incident=incident)
+                self._note_bug(market_id, answer.error, incident)
                 self._household.evict(market_id)
         return answers
+
+    def _note_bug(self, market_id: MarketId, error: str, incident: str) -> None:
+        note = market_actor_broken(market_id, error, incident)
+        self._bugs[note.dedupe_key] = note
+
+    async def _tell_of_bugs(self) -> None:
+        """Raise the alerts of actors that broke, once their commands are done with."""
+        if self._bugs:
+            bugs, self._bugs = self._bugs, {}
+            await self._journal.raise_alerts(tuple(bugs.values()))
 
     def _keep(self, drafts: Sequence[Drafted]) -> None:
         self._household.round({draft.market_id: Keep() for draft in drafts})
@@ -313,6 +328,7 @@ class ShardCore:
 
     async def _tidy(self) -> None:
         self._household.passivate()
+        await self._tell_of_bugs()
 
     def _epochs_of(self, markets: Iterable[MarketId]) -> dict[int, int]:
         return {vshard: self.epochs[vshard] for vshard in {virtual_shard(market_id) for market_id in markets}}

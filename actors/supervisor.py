@@ -131,7 +131,8 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
             return
         index = int(slot.rpartition("/")[2])
         share = shares(VIRTUAL_SHARDS, self._start.shard_count)[index]
-        self.send(address, StartShard(self._start.shard_factory, slot, self._start.host, share, attempt))
+        losses = child.recent_losses(time.monotonic())
+        self.send(address, StartShard(self._start.shard_factory, slot, self._start.host, share, attempt, losses))
 
     def _booted(self, booted: ShardBooted, sender: Any) -> None:
         child = self._children[booted.slot]

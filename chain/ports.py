@@ -69,5 +69,5 @@ class TransactionStore(Protocol):
         ...
 
     async def raise_alert(self, note: AlertNote) -> None:
-        """Store an alert; one that is open under the same key already stays as it is."""
+        """Store an alert; one under the same key that is not resolved counts up instead."""
         ...

@@ -63,7 +63,10 @@ class AggregationNote:
 
 @dataclass(frozen=True, slots=True)
 class AlertNote:
-    """An alert to be stored once per `dedupe_key`; severities CRITICAL, HIGH, MEDIUM, LOW."""
+    """Something people must know: one alert for each `dedupe_key` until it is resolved, counted up by what repeats it.
+
+    Severities CRITICAL, HIGH, MEDIUM, LOW. Every type is described in docs/alerts.md, a test compares.
+    """
 
     alert_type: str
     severity: str

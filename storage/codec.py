@@ -196,7 +196,8 @@ def note_row(note: AggregationNote) -> tuple[str, ...]:
 
 def alert_row(note: AlertNote) -> tuple[str | None, ...]:
     """The columns of `raise_alerts`, in its order."""
-    return (note.dedupe_key, note.alert_type, note.severity, note.market_id, json.dumps(note.data))
+    data = {name: printable(text) for name, text in note.data.items()}  # jsonb takes no NUL, escaped or not
+    return (printable(note.dedupe_key), note.alert_type, note.severity, note.market_id, json.dumps(data))
 
 
 def settlement_of(row: Row) -> Settlement:

@@ -16,7 +16,7 @@ from domain.deadlines import Deadline
 from domain.feed import FeedMessage
 from domain.ids import MarketId
 from domain.intents import Settlement
-from domain.journal import Ballot, Change, Epochs, Fenced, RecordedVote
+from domain.journal import AlertNote, Ballot, Change, Epochs, Fenced, RecordedVote
 from domain.market import Market
 from domain.observed import ChainConfig
 from domain.tally import Tally, VoteType
@@ -89,6 +89,11 @@ class PostgresJournal:
     async def announce_outbox(self) -> None:
         """Wake whoever listens on `zmart_outbox`; a hint."""
         await self._execute("announce_outbox")
+
+    async def raise_alerts(self, notes: Sequence[AlertNote]) -> None:
+        """Store alerts that no change of a market tells of."""
+        if notes:
+            await self._fetch("raise_alerts", *codec.columns([codec.alert_row(note) for note in notes]))
 
     async def ping(self) -> None:
         """One round trip; raises JournalLost when the session is gone."""

@@ -16,7 +16,7 @@ from domain.deadlines import Deadline
 from domain.feed import FeedMessage
 from domain.ids import MarketId, virtual_shard
 from domain.intents import OPEN_STATUSES, Intent, Settlement
-from domain.journal import AggregationNote, Ballot, Change, Epochs, Fenced, RecordedVote
+from domain.journal import AggregationNote, AlertNote, Ballot, Change, Epochs, Fenced, RecordedVote
 from domain.market import Market
 from domain.observed import ChainConfig
 from domain.tally import Tally, VoteType, single
@@ -93,6 +93,12 @@ class MemoryJournal(MemorySession):
         """Counted, for nobody listens here."""
         async with self._session("announce_outbox"):
             self.database.announcements += 1
+
+    async def raise_alerts(self, notes: Sequence[AlertNote]) -> None:
+        """Store alerts that no change of a market tells of."""
+        async with self._session("raise_alerts"):
+            for note in notes:
+                self.database.tables.raise_alert(note)
 
     async def ping(self) -> None:
         """Raises JournalLost when the session has ended."""
@@ -179,7 +185,7 @@ class MemoryTransaction:
             for note in change.aggregations:
                 self._note(note)
             for alert in change.alerts:
-                self._tables.alerts.setdefault(alert.dedupe_key, alert)
+                self._tables.raise_alert(alert)
 
     def _insert(self, ballot: Ballot) -> bool:
         vote = ballot.vote

@@ -3,7 +3,7 @@
 import asyncio
 from collections import ChainMap
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from domain.deadlines import Deadline
 from domain.feed import FeedMessage
@@ -63,6 +63,10 @@ class Tables:
     attempts: MutableMapping[str, Attempt] = field(default_factory=dict)
     aggregations: MutableMapping[str, AggregationRow] = field(default_factory=dict)
     alerts: MutableMapping[str, AlertNote] = field(default_factory=dict)
+
+    def raise_alert(self, note: AlertNote) -> None:
+        """Store an alert, or show the newest facts of the one under the same key; nobody resolves any here."""
+        self.alerts[note.dedupe_key] = replace(self.alerts.get(note.dedupe_key, note), data=note.data)
 
     def overlaid(self) -> "Tables":
         """The same tables with writes kept apart."""

@@ -258,11 +258,120 @@ SET status = excluded.status, reason = excluded.reason, settled_at = excluded.se
 WHERE a.status IN ('pending', 'submitted') AND excluded.status <> 'pending';
 
 -- name: raise_alerts
-INSERT INTO alerts (dedupe_key, alert_type, severity, market_id, data)
-SELECT dedupe_key, alert_type, severity, market_id, data::jsonb
-FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5))
-    AS a (dedupe_key, alert_type, severity, market_id, data)
-ON CONFLICT (dedupe_key) WHERE acknowledged_at IS NULL DO NOTHING;
+-- An alert that is not resolved counts up and shows the newest facts. Equal keys of one call are one row: a statement
+-- may touch a row only once.
+WITH raised AS (
+    SELECT DISTINCT ON (dedupe_key) dedupe_key, alert_type, severity, market_id, data::jsonb AS data,
+        count(*) OVER (PARTITION BY dedupe_key) AS times
+    FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5)) WITH ORDINALITY
+        AS a (dedupe_key, alert_type, severity, market_id, data, place)
+    ORDER BY dedupe_key, place DESC
+), counted AS (
+    UPDATE alerts AS a SET occurrences = a.occurrences + r.times, last_at = now(), data = r.data
+    FROM raised AS r
+    WHERE a.dedupe_key = r.dedupe_key AND a.resolved_at IS NULL
+    RETURNING a.dedupe_key
+)
+INSERT INTO alerts AS a (dedupe_key, alert_type, severity, market_id, data, occurrences)
+SELECT dedupe_key, alert_type, severity, market_id, data, times FROM raised AS r
+WHERE NOT EXISTS (SELECT FROM counted AS c WHERE c.dedupe_key = r.dedupe_key)
+ORDER BY dedupe_key
+ON CONFLICT (dedupe_key) WHERE acknowledged_at IS NULL DO UPDATE
+SET occurrences = a.occurrences + excluded.occurrences, last_at = now(), data = excluded.data;
+
+-- name: alert_columns
+a.id, a.alert_id::text AS alert_id, a.dedupe_key, a.alert_type, a.severity, a.market_id, a.data, a.occurrences,
+    a.created_at, a.last_at, a.acknowledged_at, a.resolved_at, a.announced_occurrences;
+
+-- name: list_alerts
+SELECT {alert_columns}, coalesce((
+    SELECT json_agg(json_build_object('sink', d.sink, 'occasion', d.occasion, 'status', d.status,
+        'attempts', d.attempts, 'last_error', d.last_error) ORDER BY d.id)
+    FROM (SELECT * FROM alert_deliveries AS d WHERE d.alert = a.id ORDER BY d.id DESC LIMIT $6) AS d
+), '[]')::text AS deliveries
+FROM alerts AS a
+WHERE a.id < $4 AND ($1::text IS NULL OR a.severity = $1) AND ($2::text IS NULL OR a.market_id = $2)
+    AND CASE $3::text
+        WHEN 'open' THEN a.acknowledged_at IS NULL
+        WHEN 'acknowledged' THEN a.acknowledged_at IS NOT NULL AND a.resolved_at IS NULL
+        WHEN 'resolved' THEN a.resolved_at IS NOT NULL
+        ELSE true END
+ORDER BY a.id DESC
+LIMIT $5;
+
+-- name: acknowledge_alert
+UPDATE alerts AS a SET acknowledged_at = coalesce(a.acknowledged_at, $2) WHERE a.alert_id = $1::text::uuid
+RETURNING {alert_columns}, '[]' AS deliveries;
+
+-- name: resolve_alert
+UPDATE alerts AS a SET acknowledged_at = coalesce(a.acknowledged_at, $2), resolved_at = coalesce(a.resolved_at, $2)
+WHERE a.alert_id = $1::text::uuid
+RETURNING {alert_columns}, '[]' AS deliveries;
+
+-- name: resolve_alert_key
+UPDATE alerts SET acknowledged_at = coalesce(acknowledged_at, $2), resolved_at = $2
+WHERE dedupe_key = $1 AND resolved_at IS NULL;
+
+-- name: alerts_to_announce
+-- New ones; open ones that went on although people were told longer ago than their severity's window; those that ended.
+SELECT {alert_columns}, '[]' AS deliveries
+FROM alerts AS a
+LEFT JOIN unnest($2::text[], $3::float8[]) AS w (severity, reminder_s) ON w.severity = a.severity
+WHERE (a.occurrences > a.announced_occurrences AND a.acknowledged_at IS NULL
+        AND (a.announced_at IS NULL OR a.announced_at <= $1::timestamptz - w.reminder_s * interval '1 second'))
+    OR (a.resolved_at IS NOT NULL AND NOT a.end_announced AND a.announced_occurrences > 0)
+ORDER BY a.id
+LIMIT $4;
+
+-- name: announce_alerts
+-- Of several that have read the same alerts one announces each: it stands as it was read.
+WITH told AS (
+    UPDATE alerts AS a
+    SET announced_at = $1, announced_occurrences = n.occurrences, end_announced = a.resolved_at IS NOT NULL
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS n (id, announced, occurrences)
+    WHERE a.id = n.id AND a.announced_occurrences = n.announced AND NOT a.end_announced
+        AND (a.occurrences > n.announced OR a.resolved_at IS NOT NULL)
+    RETURNING a.id, n.occurrences
+), queued AS (
+    INSERT INTO alert_deliveries (alert, sink, occasion, occurrences, next_attempt_at, created_at)
+    SELECT t.id, d.sink, d.occasion, t.occurrences, $1, $1
+    FROM told AS t JOIN unnest($5::bigint[], $6::text[], $7::text[]) AS d (alert, sink, occasion) ON d.alert = t.id
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM told;
+
+-- name: due_sinks
+SELECT DISTINCT sink FROM alert_deliveries WHERE status = 'pending' AND next_attempt_at <= $1;
+
+-- name: claim_deliveries
+-- `next_attempt_at` is the lease as well: the deliveries of a process that dies come back.
+WITH due AS (
+    SELECT id FROM alert_deliveries
+    WHERE sink = $1 AND status = 'pending' AND next_attempt_at <= $2
+    ORDER BY next_attempt_at, id
+    LIMIT $3
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE alert_deliveries AS d SET attempts = d.attempts + 1, next_attempt_at = $4 FROM due WHERE d.id = due.id
+    RETURNING d.id AS delivery_id, d.alert, d.occasion, d.attempts
+)
+SELECT c.delivery_id, c.occasion, c.attempts, {alert_columns}, '[]' AS deliveries
+FROM claimed AS c JOIN alerts AS a ON a.id = c.alert
+ORDER BY c.delivery_id;
+
+-- name: mark_sent_deliveries
+UPDATE alert_deliveries SET status = 'sent', last_error = '', settled_at = $2 WHERE id = ANY ($1::bigint[]);
+
+-- name: mark_failed_deliveries
+UPDATE alert_deliveries SET last_error = $2, next_attempt_at = $3 WHERE id = ANY ($1::bigint[]) AND status = 'pending';
+
+-- name: give_up_deliveries
+UPDATE alert_deliveries SET status = 'given_up', settled_at = $2
+WHERE status = 'pending' AND created_at < $1
+RETURNING sink;
+
+-- name: prune_deliveries
+DELETE FROM alert_deliveries WHERE status <> 'pending' AND settled_at < $1;
 
 -- name: settlements
 SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no,

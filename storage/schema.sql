@@ -237,7 +237,8 @@ CREATE TRIGGER vote_records_updated AFTER UPDATE ON vote_records REFERENCING NEW
 CREATE TRIGGER vote_records_deleted AFTER DELETE ON vote_records REFERENCING OLD TABLE AS changed FOR EACH STATEMENT
     WHEN (current_setting('zmart.writer', true) IS DISTINCT FROM 'actor') EXECUTE FUNCTION notify_changed();
 
--- What people must know. One open alert per dedupe_key: acknowledging it lets the next one in.
+-- What people must know. Until an alert is resolved, what would repeat it under the same key counts it up. `alert_id` is
+-- its id for people, `id` only says which came first.
 
 CREATE TABLE alerts (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -247,10 +248,54 @@ CREATE TABLE alerts (
     market_id text,
     data jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    acknowledged_at timestamptz
+    acknowledged_at timestamptz,
+    alert_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    occurrences bigint NOT NULL DEFAULT 1,
+    last_at timestamptz NOT NULL DEFAULT now(),
+    resolved_at timestamptz,
+    -- When people were last told, and of how many occurrences.
+    announced_at timestamptz,
+    announced_occurrences bigint NOT NULL DEFAULT 0,
+    end_announced boolean NOT NULL DEFAULT false,
+    CHECK (resolved_at IS NULL OR acknowledged_at IS NOT NULL)
 );
 
 CREATE UNIQUE INDEX alerts_open ON alerts (dedupe_key) WHERE acknowledged_at IS NULL;
+CREATE UNIQUE INDEX alerts_alert_id ON alerts (alert_id);
+CREATE INDEX alerts_unresolved ON alerts (dedupe_key) WHERE resolved_at IS NULL;
+CREATE INDEX alerts_untold ON alerts (id) WHERE occurrences > announced_occurrences AND acknowledged_at IS NULL;
+CREATE INDEX alerts_end_untold ON alerts (id)
+    WHERE resolved_at IS NOT NULL AND NOT end_announced AND announced_occurrences > 0;
+
+CREATE TABLE alert_deliveries (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    alert bigint NOT NULL REFERENCES alerts (id) ON DELETE CASCADE,
+    sink text NOT NULL,
+    occasion text NOT NULL CHECK (occasion IN ('raised', 'reminder', 'resolved')),
+    occurrences bigint NOT NULL,
+    status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'sent', 'given_up')),
+    attempts int NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL,
+    -- Why the last attempt failed, without any secret.
+    last_error text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL,
+    settled_at timestamptz,
+    UNIQUE (alert, sink, occasion, occurrences)
+);
+
+CREATE INDEX alert_deliveries_due ON alert_deliveries (sink, next_attempt_at) WHERE status = 'pending';
+CREATE INDEX alert_deliveries_settled ON alert_deliveries (settled_at) WHERE status <> 'pending';
+
+-- Whoever writes an alert wakes whoever delivers it. Equal notices of one transaction are sent as one.
+CREATE FUNCTION announce_alert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('zmart_alerts', '');
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER alerts_announced AFTER INSERT OR UPDATE OF resolved_at ON alerts
+    FOR EACH ROW EXECUTE FUNCTION announce_alert();
 
 -- Challenges that wallets have yet to sign; each is taken once (decisions A8).
 

@@ -118,7 +118,7 @@ class PostgresTransactionStore:
         return _check_undone(intent_id, status, IntentStatus(rows[0]["status"]) if rows else None)
 
     async def raise_alert(self, note: AlertNote) -> None:
-        """Store an alert; one that is open under the same key already stays as it is."""
+        """Store an alert; one under the same key that is not resolved counts up instead."""
         await self._database.fetch("raise_alerts", *codec.columns([codec.alert_row(note)]))
 
     async def save_config(self, config: ChainConfig) -> None:
@@ -223,8 +223,8 @@ class MemoryTransactionStore:
         return True
 
     async def raise_alert(self, note: AlertNote) -> None:
-        """Store an alert; one that is open under the same key already stays as it is."""
-        self._database.tables.alerts.setdefault(note.dedupe_key, note)
+        """Store an alert; one under the same key that is not resolved counts up instead."""
+        self._database.tables.raise_alert(note)
 
     async def save_config(self, config: ChainConfig) -> None:
         """Keep a read of GlobalConfig; one that is older than the kept one changes nothing (T43)."""

@@ -409,7 +409,9 @@ async def test_an_open_alert_is_raised_once(ground: Ground) -> None:
     epochs = await own(journal)
     await save(journal, epochs, replace(adopted(market()), alerts=(alert("a"), alert("b"), alert("a"))))
     await save(journal, epochs, replace(counted(market(), yes=1), alerts=(alert("b"), alert("c"))))
-    assert sorted(await ground.alerts()) == ["a", "b", "c"]
+    await journal.raise_alerts([alert("c"), alert("d"), alert("d")])
+    await journal.raise_alerts([])
+    assert sorted(await ground.alerts()) == ["a", "b", "c", "d"]
 
 
 async def test_the_configuration_is_that_of_the_newest_slot(ground: Ground) -> None:

@@ -20,7 +20,7 @@ from storage.journal import PostgresJournal
 from storage.outages import JournalLost, StorageUnavailable
 from storage.queries import STATEMENTS
 from storage.session import SHARD_SETTINGS
-from tests.integration.test_storage_journal import a_dead_pid, alert, full_market, save, take
+from tests.integration.test_storage_journal import a_dead_pid, full_market, save, take
 from tests.support.eventually import eventually_async
 from tests.support.markets import market, market_id
 from tests.support.storage import PostgresGround, adopted, ballot, cast, counted, own, planned
@@ -188,17 +188,6 @@ async def test_an_attempt_that_changes_no_state_is_not_called_its_cause(real_gro
     await save(journal, epochs, Change(landed, None, is_new=False, applied=(intent_id,), before=sent.market))
     (row,) = await real_ground.query("SELECT last_state_change_tx, last_action FROM markets")
     assert tuple(row) == (None, sent.planned[0].action.value)
-
-
-async def test_an_alert_that_was_acknowledged_lets_the_next_one_in(real_ground: PostgresGround) -> None:
-    journal = await real_ground.journal()
-    epochs = await own(journal)
-    state = adopted(market())
-    for _ in range(3):
-        await save(journal, epochs, replace(state, alerts=(alert("a"),)))
-        await real_ground.query("UPDATE alerts SET acknowledged_at = now() WHERE acknowledged_at IS NULL")
-        state = counted(state.market, yes=1)
-    assert await real_ground.alerts() == ["a", "a", "a"]
 
 
 async def test_only_sessions_that_are_not_actors_are_told_of(real_ground: PostgresGround) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.nursery import BACKOFF_S_MAX, BOOT_S_MAX, SILENCE_S_MAX, STABLE_S, Child, shares
+from actors.nursery import BACKOFF_S_MAX, BOOT_S_MAX, LOSSES_WITHIN_S, SILENCE_S_MAX, STABLE_S, Child, shares
 from domain.ids import VIRTUAL_SHARDS
 
 
@@ -37,6 +37,17 @@ def test_one_that_has_served_makes_earlier_failures_forgotten() -> None:
     child.spawned("address", 0.0)
     child.serves(77, {}, 0.0)
     assert (child.lost(60.0), child.failures) == (0.0, 0)
+
+
+def test_losses_are_counted_for_ten_minutes_and_a_sound_life_does_not_forget_them() -> None:
+    child = Child("local/0")
+    for at_s in (0.0, 100.0, 200.0):
+        child.spawned("address", at_s)
+        child.serves(77, {}, at_s)
+        child.lost(at_s + STABLE_S)
+    assert child.recent_losses(200.0 + STABLE_S) == 3
+    assert child.recent_losses(100.0 + STABLE_S + LOSSES_WITHIN_S) == 2
+    assert child.recent_losses(201.0 + LOSSES_WITHIN_S) == 0
 
 
 @pytest.mark.parametrize(("silent_s", "overdue"), [(SILENCE_S_MAX, False), (SILENCE_S_MAX + 0.1, True)])

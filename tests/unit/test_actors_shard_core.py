@@ -241,6 +241,9 @@ async def test_a_bug_in_one_market_leaves_the_others_alone(bench: Bench, monkeyp
     assert isinstance(good, VoteTaken)
     assert isinstance(bad, Failed)
     assert uuid.UUID(bad.incident), "the caller gets a name for it, the log has the error"
+    ((key, note),) = bench.database.tables.alerts.items()
+    assert (key, note.severity) == (f"market_actor_broken:{market_id(2)}", "HIGH")
+    assert note.data == {"error": note.data["error"], "incident": bad.incident}
     monkeypatch.undo()
     (healed,) = await bench.send(ballot(1, market_id=market_id(2)))
     assert isinstance(healed, VoteTaken), "the actor was rebuilt from the journal"
@@ -275,6 +278,7 @@ async def test_a_deadline_of_a_broken_market_is_tried_again(bench: Bench, monkey
     assert await bench.core.fire_due() == 1
     monkeypatch.undo()
     assert bench.planned() == []
+    assert list(bench.database.tables.alerts) == [f"market_actor_broken:{market_id()}"]
     bench.wall.s += BROKEN_RETRY_S
     assert await bench.core.fire_due() == 1
     assert bench.planned() == [Action.AGGREGATE_PROPOSAL]
