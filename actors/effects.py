@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from actors.ports import AggregationNote, AlertNote, Change
 from domain import events as ev
@@ -11,7 +12,7 @@ from domain.feed import announce
 from domain.intents import Action, Intent
 from domain.market import Market
 from domain.rules import Rules
-from domain.tally import Tally
+from domain.tally import Tally, VoteType
 
 
 def change_of(
@@ -32,16 +33,17 @@ def change_of(
         feed=feed,
         planned=tuple(event.intent for event in events if isinstance(event, ev.IntentPlanned)),
         applied=tuple(applied),
-        aggregations=tuple(_notes(events, rules)),
+        aggregations=tuple(_notes(after, events, rules)),
         alerts=tuple(_alerts(after, events)),
     )
 
 
-def _notes(events: Sequence[ev.Event], rules: Rules) -> Iterator[AggregationNote]:
+def _notes(market: Market, events: Sequence[ev.Event], rules: Rules) -> Iterator[AggregationNote]:
     for event in events:
         match event:
             case ev.IntentPlanned(intent) if intent.action is Action.AGGREGATE_PROPOSAL:
-                yield _note(intent, "pending", rules)
+                log = market.log(VoteType.PROPOSAL)  # no vote is counted in the version that plans
+                yield replace(_note(intent, "pending", rules), votes_size=log.size, votes_root=log.root().hex())
             case ev.TalliesConfirmed(intent):
                 yield _note(intent, "confirmed", rules)
             case ev.AttemptFailed(intent, reason) if intent.action is Action.AGGREGATE_PROPOSAL:

@@ -7,6 +7,7 @@ Its current state is what the journal holds; a draft that is not kept is forgott
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from thespian.actors import Actor
@@ -14,14 +15,15 @@ from thespian.actors import Actor
 from actors.effects import change_of
 from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Install, Keep, Kept
 from domain import events as ev
-from domain.commands import CastVote, Command, FireDeadline, SettleIntent
+from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
+from domain.counting import Taken, count
 from domain.deadlines import Deadline, next_deadline, reschedule
 from domain.decisions import decide
 from domain.ids import MarketId
 from domain.market import Market, evolve
 from domain.refusals import Refusal
 from domain.rules import Now, Rules
-from domain.tally import Tally, VoteType, single
+from domain.votelog import LogEntry
 
 
 class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
@@ -54,8 +56,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
                 self._market_id, self._market, self._deadline = market_id, market, deadline
             case Admit(votes, rules, now):
                 return self._admit(votes, rules, now)
-            case Count(votes, rules, now):
-                return self._count(votes, rules, now)
+            case Count(taken, superseded, rules, now):
+                return self._count(taken, superseded, rules, now)
             case Draft(commands, rules, now):
                 return self._decide(commands, rules, now)
             case Keep():
@@ -65,14 +67,22 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
                 pass
         return None
 
-    def _admit(self, votes: tuple[CastVote, ...], rules: Rules, now: Now) -> Admitted:
-        decisions = (decide(self._market, vote, rules, now) for vote in votes)
-        refusals = tuple(None if isinstance(decision, tuple) else decision for decision in decisions)
-        return Admitted(self._market_id, refusals, (self._market.version if self._market else 0) + 1)
+    def _admit(self, votes: Sequence[CastVote | RecordChainVote], rules: Rules, now: Now) -> Admitted:
+        decisions = [decide(self._market, vote, rules, now) for vote in votes]
+        refusals = tuple([None if isinstance(decision, tuple) else decision for decision in decisions])
+        late = frozenset(
+            event.vote.vote_id
+            for decision in decisions
+            if isinstance(decision, tuple)
+            for event in decision
+            if isinstance(event, ev.ChainVoteCameLate)
+        )
+        return Admitted(self._market_id, refusals, (self._market.version if self._market else 0) + 1, late)
 
-    def _count(self, votes: tuple[CastVote, ...], rules: Rules, now: Now) -> Drafted:
-        counted = [ev.VotesCounted(kind, _sum(votes, kind)) for kind in {vote.vote_type for vote in votes}]
-        return self._drafted(counted, (), (), rules, now)
+    def _count(self, taken: Taken, superseded: Sequence[LogEntry], rules: Rules, now: Now) -> Drafted:
+        assert self._market is not None, "votes for a market that is not known"
+        counted, places = count(self._market, taken, superseded)
+        return replace(self._drafted(counted, (), (), rules, now), places=places)
 
     def _decide(self, commands: tuple[Command, ...], rules: Rules, now: Now) -> Drafted:
         market, refusals, happened = self._market, [], list[ev.Event]()
@@ -107,11 +117,3 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
             after = change.market
         self._draft = (after, deadline)
         return Drafted(self._market_id, tuple(refusals), change, after, deadline)
-
-
-def _sum(votes: tuple[CastVote, ...], kind: VoteType) -> Tally:
-    total = Tally()
-    for vote in votes:
-        if vote.vote_type is kind:
-            total = total.plus(single(vote.choice, vote.weight))
-    return total

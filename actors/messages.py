@@ -7,11 +7,11 @@ Nothing here derives from Thespian's own messages: a reply that did would be swa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from actors.ports import Change
-from domain.commands import CastVote, Command
+from actors.ports import Ballot, ChainBallot, Change
+from domain.commands import CastVote, Command, RecordChainVote
 from domain.deadlines import Deadline
 from domain.ids import MarketId
 from domain.market import Market
@@ -19,6 +19,7 @@ from domain.observed import ChainClock, ChainConfig
 from domain.outcomes import Done, VoteTaken
 from domain.refusals import Refusal
 from domain.rules import Now, Rules
+from domain.votelog import LogEntry
 
 BATCH_COMMANDS_MAX = 1024
 """Commands in one message; 1,024 gives 47-59 thousand durable commands a second (architecture section 2)."""
@@ -204,7 +205,7 @@ class Install:
 class Admit:
     """May these votes in? Answered by `Admitted`."""
 
-    votes: tuple[CastVote, ...]
+    votes: tuple[CastVote, ...] | tuple[RecordChainVote, ...]
     rules: Rules
     now: Now
 
@@ -216,13 +217,16 @@ class Admitted:
     market_id: MarketId
     refusals: tuple[Refusal | None, ...]
     next_version: int
+    late: frozenset[str] = frozenset()
+    """Those of the others, by vote_id, that are kept but not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The database took these votes; draft the version that counts them. Answered by `Drafted`."""
+    """The database took these ballots, some in the place of others; draft what counts them. Answered by `Drafted`."""
 
-    votes: tuple[CastVote, ...]
+    taken: tuple[Ballot, ...] | tuple[ChainBallot, ...]
+    superseded: tuple[LogEntry, ...]
     rules: Rules
     now: Now
 
@@ -245,6 +249,8 @@ class Drafted:
     change: Change | None
     market: Market | None
     deadline: Deadline | None
+    places: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
+    """vote_id -> (sequence, leaf hash) of the votes that a `Count` asked for."""
 
 
 @dataclass(frozen=True, slots=True)

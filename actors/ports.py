@@ -6,25 +6,39 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from domain.commands import CastVote
+from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
 from domain.ids import MarketId
 from domain.intents import Settlement
-from domain.journal import AggregationNote, AlertNote, Ballot, Change, Epochs, Fenced, RecordedVote
+from domain.journal import (
+    AggregationNote,
+    AlertNote,
+    Ballot,
+    ChainBallot,
+    Change,
+    Epochs,
+    Fenced,
+    Merge,
+    RecordedVote,
+    Standing,
+)
 from domain.market import Market
 from domain.observed import ChainConfig
-from domain.tally import Tally, VoteType
+from domain.votelog import LogEntry
 
 __all__ = [
     "AggregationNote",
     "AlertNote",
     "Ballot",
+    "ChainBallot",
     "Change",
     "Epochs",
     "Fenced",
     "Journal",
     "JournalTransaction",
+    "Merge",
     "RecordedVote",
+    "Standing",
 ]
 
 
@@ -38,12 +52,24 @@ class JournalTransaction(Protocol):
     async def recorded(self, votes: Sequence[CastVote]) -> Mapping[str, RecordedVote]:
         """For each given vote (key: its vote_id) the stored vote in its way.
 
-        A row with the same (wallet, request_id) comes before one with the same (market, wallet, vote type).
+        Before one with the same (market, wallet, vote type) comes one with the same (wallet, request_id), and before
+        that one of these that a chain vote has superseded since.
         """
         ...
 
-    async def tallies_at(self, wanted: Sequence[tuple[MarketId, VoteType, int]]) -> Sequence[Tally]:
-        """The tally of each (market, type) as it stood at a market version, in order."""
+    async def standings(self, entries: Sequence[LogEntry]) -> Sequence[Standing]:
+        """For each stored entry its sequence, and the tally of its type as its market version left it, in order."""
+        ...
+
+    async def merge(self, ballots: Sequence[ChainBallot]) -> Mapping[str, Merge]:
+        """Take in what is new, move the API votes in its place aside, and say of each vote_id what came of it.
+
+        A late ballot is only kept. One that is stored already changes nothing, nor does a second of the same place.
+        """
+        ...
+
+    async def known_chain_votes(self, votes: Sequence[RecordChainVote]) -> frozenset[str]:
+        """Those of the vote_ids that are kept as late, or in whose place a chain vote counts."""
         ...
 
     async def save(self, changes: Sequence[Change]) -> None:

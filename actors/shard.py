@@ -118,7 +118,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
                 self._run(self._journal.raise_alerts([shard_restarting(start.slot, start.recent_losses)]))
         except Exception as failure:
             self._die(EXIT_NO_START, failure)
-        log.info("shard serves", slot=self._slot, virtual_shards=len(epochs), alarms=len(self._core.alarms))
+        log.info("shard serves", slot=self._slot, virtual_shards=len(epochs), alarms=len(self._core.residents.alarms))
         self.send(sender, ShardBooted(start.slot, start.attempt, os.getpid(), epochs))
         self._turn()
 
@@ -134,8 +134,8 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def _pause_s(self) -> float:
         assert self._core is not None
-        next_at_s = self._core.alarms.next_at_s(ClockName.CHAIN)
-        chain_s = self._core.chain.unix_s(self._core.monotonic_s())
+        next_at_s = self._core.residents.alarms.next_at_s(ClockName.CHAIN)
+        chain_s = self._core.residents.chain.unix_s(self._core.monotonic_s())
         if next_at_s is None or chain_s is None:
             return TURN_S_MAX
         return min(max(next_at_s - chain_s, TURN_S_MIN), TURN_S_MAX)
@@ -173,14 +173,14 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         """Wake the notifier and the chain agent; both also look by themselves, so a lost hint costs time only."""
         assert self._core is not None
         assert self._journal is not None
-        if self._core.has_news:
-            self._core.has_news = False
+        if self._core.residents.has_news:
+            self._core.residents.has_news = False
             self._run(self._journal.announce_outbox())
         self._tell_agent()
 
     def _tell_agent(self) -> None:
-        if self._core is not None and self._core.planned_work and self._agent is not None:
-            self._core.planned_work = False
+        if self._core is not None and self._core.residents.planned_work and self._agent is not None:
+            self._core.residents.planned_work = False
             self.send(self._agent, WorkPlanned())
 
     def _drain(self) -> None:

@@ -14,7 +14,8 @@ from domain.tally import VoteType
 class CastVote:
     """One wallet's vote; `vote_id` is new for each call, `request_id` is the caller's key for repeats.
 
-    `weight` is 1 on a proposal and the wallet's shares on a dispute, read at `weight_slot` (T8).
+    `weight` is 1 on a proposal and the wallet's shares on a dispute, read at `weight_slot` (T8). `wallet_signature` is
+    base58 of the wallet's own signature over the vote, verified before it comes here.
     """
 
     market_id: MarketId
@@ -25,6 +26,27 @@ class CastVote:
     weight: int
     request_id: str | None
     weight_slot: int | None = None
+    wallet_signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChainVote:
+    """A wallet's vote as a transaction on chain shows it; it wins over a vote through the API (decisions P4).
+
+    `vote_id` is the same for every sight of the vote, so repeating is harmless. `weight` may be 0 on a dispute: the
+    program asks for no position (CI D17).
+    """
+
+    market_id: MarketId
+    vote_id: str
+    wallet: Wallet
+    vote_type: VoteType
+    choice: bool
+    weight: int
+    weight_slot: int | None
+    transaction_signature: str
+    slot: int
+    voted_at_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +91,4 @@ class SettleIntent:
     settlement: Settlement
 
 
-Command = CastVote | AdoptMarket | DescribeMarket | ObserveMarket | FireDeadline | SettleIntent
+Command = CastVote | RecordChainVote | AdoptMarket | DescribeMarket | ObserveMarket | FireDeadline | SettleIntent

@@ -9,7 +9,16 @@ from typing import assert_never
 
 from domain import aggregation
 from domain import events as ev
-from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket, FireDeadline, ObserveMarket, SettleIntent
+from domain.commands import (
+    AdoptMarket,
+    CastVote,
+    Command,
+    DescribeMarket,
+    FireDeadline,
+    ObserveMarket,
+    RecordChainVote,
+    SettleIntent,
+)
 from domain.market import VOTABLE_STATE, Market
 from domain.observations import observe
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, Refusal, VotingClosing, WrongState
@@ -25,6 +34,8 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
     match command:
         case CastVote():
             return _cast(market, command)
+        case RecordChainVote():
+            return _record(market, command)
         case DescribeMarket():
             return _describe(market, command)
         case ObserveMarket():
@@ -51,6 +62,16 @@ def _cast(market: Market, command: CastVote) -> tuple[ev.Event, ...] | Refusal:
     if market.voting_closed:
         return VotingClosing(market.market_id)
     return (ev.VoteAdmitted(command),)
+
+
+def _record(market: Market, command: RecordChainVote) -> tuple[ev.Event, ...] | Refusal:
+    """A vote that stands on chain: counted, kept as late, or asked for again when the market knows more."""
+    wanted = VOTABLE_STATE[command.vote_type]
+    if market.state is wanted:
+        return VotingClosing(market.market_id) if market.voting_closed else (ev.VoteAdmitted(command),)
+    if market.state < wanted and not market.dispute_initiated_at_s:
+        return WrongState(market.market_id, market.state, wanted)
+    return (ev.ChainVoteCameLate(command),)
 
 
 def _describe(market: Market, command: DescribeMarket) -> tuple[ev.Event, ...] | Refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain.commands import CastVote
+from domain.commands import CastVote, RecordChainVote
 from domain.intents import Intent
 from domain.observed import ObservedMarket
 from domain.tally import Tally, VoteType
@@ -36,15 +36,26 @@ class MarketObserved:
 class VoteAdmitted:
     """The market takes this vote; whether the wallet voted before is for the database to say (T2)."""
 
-    vote: CastVote
+    vote: CastVote | RecordChainVote
+
+
+@dataclass(frozen=True, slots=True)
+class ChainVoteCameLate:
+    """The market has moved past this vote: it is kept, but neither counted nor logged (decisions P2)."""
+
+    vote: RecordChainVote
 
 
 @dataclass(frozen=True, slots=True)
 class VotesCounted:
-    """Votes that the database took in one commit."""
+    """Votes that the database took in one commit: their tally less that of the votes they supersede, and their leaves.
+
+    `leaves` stand in the order of the log, which is that of the vote_ids.
+    """
 
     vote_type: VoteType
     counted: Tally
+    leaves: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,7 @@ Event = (
     | MarketDescribed
     | MarketObserved
     | VoteAdmitted
+    | ChainVoteCameLate
     | VotesCounted
     | IntentPlanned
     | AggregationSkipped

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from domain.commands import CastVote
+from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
 from domain.feed import FeedMessage
-from domain.ids import MarketId, Wallet
+from domain.ids import MarketId
 from domain.intents import Intent
 from domain.market import Market
-from domain.tally import Tally, VoteType
+from domain.tally import Tally
+from domain.votelog import LogEntry
 
 Epochs = Mapping[int, int]
 """virtual shard -> the ownership epoch under which this process writes."""
@@ -32,19 +33,41 @@ class Ballot:
 
     vote: CastVote
     market_version: int
+    accepted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainBallot:
+    """A vote that the chain shows, on its way into `vote_records`, or past it when it `is_late`."""
+
+    vote: RecordChainVote
+    market_version: int
+    accepted_at_ms: int
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedVote:
-    """A vote that is in `vote_records`, as far as a repeat or a second vote needs it."""
+    """A vote that is stored, as far as a repeat or a second vote needs it."""
 
-    vote_id: str
-    market_id: MarketId
-    wallet: Wallet
-    vote_type: VoteType
-    choice: bool
+    entry: LogEntry
     request_id: str | None
-    market_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the log and the tally of a vote's type said right after the commit that took the vote."""
+
+    tally: Tally
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What came of one chain ballot: a new entry, perhaps in the place of `superseded`, or nothing new."""
+
+    is_new: bool
+    superseded: LogEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +82,9 @@ class AggregationNote:
     threshold_bps: int
     threshold_met: bool
     reason: str = ""
+    votes_size: int | None = None
+    """Entries of the vote type's log at the plan, and their root in hex; only the note of the plan says."""
+    votes_root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from domain import events as ev
 from domain.ids import MarketId, Wallet
 from domain.intents import Intent
 from domain.lifecycle import Lifecycle
+from domain.merkle import Frontier
 from domain.observed import ObservedMarket
 from domain.tally import Tally, VoteType
 
@@ -48,6 +49,9 @@ class Market:
     category: str = ""
     proposal: Tally = field(default_factory=Tally)
     dispute: Tally = field(default_factory=Tally)
+    proposal_log: Frontier = field(default_factory=Frontier)
+    """Every vote that was ever counted, superseded ones included (`domain/votelog.py`)."""
+    dispute_log: Frontier = field(default_factory=Frontier)
     confirmed_likes: int = 0
     """The last pair that this backend submitted and the chain confirmed (decisions P7)."""
     confirmed_dislikes: int = 0
@@ -64,6 +68,10 @@ class Market:
     def tally(self, vote_type: VoteType) -> Tally:
         """The tally of one vote type."""
         return self.proposal if vote_type is VoteType.PROPOSAL else self.dispute
+
+    def log(self, vote_type: VoteType) -> Frontier:
+        """The log of one vote type."""
+        return self.proposal_log if vote_type is VoteType.PROPOSAL else self.dispute_log
 
     @property
     def unsubmitted(self) -> bool:
@@ -114,7 +122,7 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
                 failures=market.failures + 1,
                 next_attempt_at_s=event.next_attempt_at_s,
             )
-        case ev.VoteAdmitted() | ev.AggregationSkipped():
+        case ev.VoteAdmitted() | ev.ChainVoteCameLate() | ev.AggregationSkipped():
             return market
         case _:
             assert_never(event)
@@ -165,6 +173,7 @@ _COPIED = (
 
 
 def _counted(market: Market, event: ev.VotesCounted) -> Market:
+    tally, log = market.tally(event.vote_type).plus(event.counted), market.log(event.vote_type).plus_all(event.leaves)
     if event.vote_type is VoteType.PROPOSAL:
-        return replace(market, proposal=market.proposal.plus(event.counted))
-    return replace(market, dispute=market.dispute.plus(event.counted))
+        return replace(market, proposal=tally, proposal_log=log)
+    return replace(market, dispute=tally, dispute_log=log)

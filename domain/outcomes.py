@@ -12,17 +12,20 @@ from domain.tally import Tally
 class VoteTaken:
     """A `CastVote` that is stored; `tally` is that of its vote type right after the commit that took it.
 
-    A repeat with the same request_id has `replayed` set and carries the first one's `vote_id` and tally.
+    `sequence` is the vote's place in the log of its market and type, from 1; `leaf_hash` what stands there. A repeat
+    with the same request_id has `replayed` set and carries the first one's `vote_id`, tally, sequence and leaf.
     """
 
     vote_id: str
     tally: Tally
     replayed: bool
+    sequence: int
+    leaf_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Any other command that changed the market; `version` is the market's after the commit."""
+    """Any other command that is carried out, now or before; `version` is the market's after the commit."""
 
     version: int
 

@@ -66,6 +66,15 @@ class Tally:
             self.no_voters + other.no_voters,
         )
 
+    def minus(self, other: Tally) -> Tally:
+        """This tally without those votes; a difference of two tallies may be negative."""
+        return Tally(
+            self.yes - other.yes,
+            self.no - other.no,
+            self.yes_voters - other.yes_voters,
+            self.no_voters - other.no_voters,
+        )
+
 
 def single(choice: bool, weight: int) -> Tally:
     """The tally of one vote."""

@@ -13,11 +13,13 @@ from typing import Any
 from domain.deadlines import ClockName, Deadline
 from domain.ids import virtual_shard
 from domain.intents import Action, Intent, IntentStatus, Settlement, StoredTransaction
-from domain.journal import AggregationNote, AlertNote, Ballot, Change, RecordedVote
+from domain.journal import AggregationNote, AlertNote, Ballot, ChainBallot, Change, RecordedVote
 from domain.lifecycle import Lifecycle
 from domain.market import Market
+from domain.merkle import HASH_BYTES, Frontier
 from domain.observed import ChainConfig, ObservedMarket
 from domain.tally import Tally, VoteType
+from domain.votelog import LogEntry
 from domain.votes import StoredVote
 
 Row = Mapping[str, Any]
@@ -29,8 +31,9 @@ _TALLY_COLUMNS = {
     "proposal": ("likes", "dislikes", "like_voters", "dislike_voters"),
     "dispute": ("support", "reject", "support_voters", "reject_voters"),
 }
-_MOVED_BY_VOTES = frozenset({"proposal", "dispute", "version", "market_seq", "votes_seq"})
-_ELSEWHERE = frozenset({"proposal", "dispute", "state", "intent"})
+_LOGS = ("proposal_log", "dispute_log")
+_MOVED_BY_VOTES = frozenset({"proposal", "dispute", "version", "market_seq", "votes_seq", *_LOGS})
+_ELSEWHERE = frozenset({"proposal", "dispute", "state", "intent", *_LOGS})
 """Fields of Market that are not one column of the same name."""
 _VOTE_TYPE = {Action.AGGREGATE_PROPOSAL: VoteType.PROPOSAL, Action.APPROVE: VoteType.PROPOSAL}
 
@@ -75,6 +78,8 @@ def counts_row(change: Change) -> tuple[str | None, ...]:
         str(market.votes_seq),
         *_tally_texts(market.proposal),
         *_tally_texts(market.dispute),
+        *_log_texts(market.proposal_log),
+        *_log_texts(market.dispute_log),
         str(deadline.at_s) if deadline else None,
         deadline.clock.value if deadline else None,
     )
@@ -87,6 +92,9 @@ def market_json(change: Change) -> dict[str, Any]:
     for name, names in _TALLY_COLUMNS.items():
         tally = getattr(market, name)
         row.update(zip(names, (tally.yes, tally.no, tally.yes_voters, tally.no_voters), strict=True))
+    for name in _LOGS:
+        size, peaks = _log_texts(getattr(market, name))
+        row[f"{name}_size"], row[f"{name}_peaks"] = size, f"\\x{peaks}"
     row["vshard"] = virtual_shard(market.market_id)
     row["state"] = market.state.name
     row["created_at"] = _instant(market.created_at_s)  # lists are ordered by it, so it is never NULL
@@ -101,6 +109,8 @@ def market_of(row: Row) -> Market:
     plain: dict[str, Any] = {name: row[name] or 0 if name.endswith("_s") else row[name] for name in _plain_fields}
     for name, names in _TALLY_COLUMNS.items():
         plain[name] = Tally(*(row[column] for column in names))
+    for name in _LOGS:
+        plain[name] = Frontier(row[f"{name}_size"], _peaks_of(row[f"{name}_peaks"]))
     intent = intent_of(row) if row["intent_id"] else None
     return Market(**plain, state=Lifecycle[row["state"]], intent=intent)
 
@@ -124,7 +134,32 @@ def ballot_row(ballot: Ballot) -> tuple[str | None, ...]:
         vote.request_id,
         str(ballot.market_version),
         None if vote.weight_slot is None else str(vote.weight_slot),
+        str(ballot.accepted_at_ms),
+        vote.wallet_signature,
     )
+
+
+def chain_ballot_row(ballot: ChainBallot) -> tuple[str | None, ...]:
+    """The columns of `keep_late`, in its order."""
+    vote = ballot.vote
+    return (
+        vote.vote_id,
+        vote.market_id,
+        vote.wallet,
+        vote.vote_type.value,
+        "true" if vote.choice else "false",
+        str(vote.weight),
+        vote.transaction_signature,
+        str(ballot.market_version),
+        None if vote.weight_slot is None else str(vote.weight_slot),
+        str(ballot.accepted_at_ms),
+    )
+
+
+def supersede_row(ballot: ChainBallot) -> tuple[str, ...]:
+    """The columns of `supersede_votes`, in its order."""
+    vote = ballot.vote
+    return vote.vote_id, vote.market_id, vote.wallet, vote.vote_type.value, str(ballot.market_version)
 
 
 def stored_vote_of(row: Row) -> StoredVote:
@@ -146,14 +181,24 @@ def stored_vote_of(row: Row) -> StoredVote:
 
 def recorded_of(row: Row) -> RecordedVote:
     """The vote in a row of `recorded_votes`."""
-    return RecordedVote(
-        vote_id=row["vote_id"],
+    return RecordedVote(entry_of(row), row["request_id"])
+
+
+def entry_of(row: Row) -> LogEntry:
+    """The vote in a row with `vote_columns`."""
+    return LogEntry(
         market_id=row["market_id"],
-        wallet=row["user_pubkey"],
         vote_type=VoteType(row["vote_type"]),
+        wallet=row["user_pubkey"],
         choice=row["vote"],
-        request_id=row["request_id"],
+        weight=row["weight"],
+        weight_slot=row["weight_slot"],
+        source=row["source"],
+        transaction_signature=row["tx_signature"],
+        vote_id=row["vote_id"],
+        accepted_at_ms=row["accepted_at_ms"],
         market_version=row["market_version"],
+        wallet_signature=row["wallet_signature"],
     )
 
 
@@ -176,7 +221,7 @@ def intent_of(row: Row) -> Intent:
     )
 
 
-def note_row(note: AggregationNote) -> tuple[str, ...]:
+def note_row(note: AggregationNote) -> tuple[str | None, ...]:
     """The columns of `note_aggregations`, in its order."""
     return (
         note.intent.intent_id,
@@ -191,6 +236,8 @@ def note_row(note: AggregationNote) -> tuple[str, ...]:
         "true" if note.threshold_met else "false",
         note.status,
         printable(note.reason),
+        None if note.votes_size is None else str(note.votes_size),
+        note.votes_root,
     )
 
 
@@ -258,3 +305,11 @@ def _instant(unix_s: int) -> str:
 
 def _tally_texts(tally: Tally) -> tuple[str, str, str, str]:
     return str(tally.yes), str(tally.no), str(tally.yes_voters), str(tally.no_voters)
+
+
+def _log_texts(log: Frontier) -> tuple[str, str]:
+    return str(log.size), b"".join(log.peaks).hex()
+
+
+def _peaks_of(joined: bytes) -> tuple[bytes, ...]:
+    return tuple(joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES))

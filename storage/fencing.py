@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.ids import MarketId, virtual_shard
-from domain.journal import Change, Epochs, Fenced
+from domain.journal import ChainBallot, Change, Epochs, Fenced
 
 
 class VersionMoved(Fenced):
@@ -33,3 +33,12 @@ def check_versions(written: Iterable[MarketId], changes: Iterable[Change], epoch
     """Raises VersionMoved unless every change was written."""
     if missing := {change.market.market_id for change in changes} - set(written):
         raise VersionMoved(missing, epochs)
+
+
+def one_of_each_place(ballots: Iterable[ChainBallot]) -> list[ChainBallot]:
+    """The first ballot for each market, wallet and vote type: the chain holds one, whatever its forks showed."""
+    places: dict[tuple[str, ...], ChainBallot] = {}
+    for ballot in ballots:
+        vote = ballot.vote
+        places.setdefault((vote.market_id, vote.wallet, vote.vote_type), ballot)
+    return list(places.values())

@@ -11,17 +11,18 @@ from typing import Any, Self
 
 import asyncpg
 
-from domain.commands import CastVote
+from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
 from domain.feed import FeedMessage
 from domain.ids import MarketId
 from domain.intents import Settlement
-from domain.journal import AlertNote, Ballot, Change, Epochs, Fenced, RecordedVote
+from domain.journal import AlertNote, Ballot, ChainBallot, Change, Epochs, Fenced, Merge, RecordedVote, Standing
 from domain.market import Market
 from domain.observed import ChainConfig
-from domain.tally import Tally, VoteType
+from domain.tally import Tally
+from domain.votelog import LogEntry
 from storage import codec
-from storage.fencing import check_distinct, check_fenced, check_versions
+from storage.fencing import check_distinct, check_fenced, check_versions, one_of_each_place
 from storage.outages import TROUBLE, JournalLost, StorageUnavailable, outages
 from storage.ownership import ACQUIRE_TIMEOUT_S, Ownership
 from storage.queries import sql
@@ -178,17 +179,43 @@ class PostgresJournalTransaction:
         rows = await self._write("recorded_votes", asked)
         return {row["wanted_id"]: codec.recorded_of(row) for row in rows}
 
-    async def tallies_at(self, wanted: Sequence[tuple[MarketId, VoteType, int]]) -> Sequence[Tally]:
-        """The tally of each (market, type) as it stood at a version, in order; all zero for an unknown market."""
-        if not wanted:
+    async def standings(self, entries: Sequence[LogEntry]) -> Sequence[Standing]:
+        """For each entry its sequence, and the tally as its version left it; zeros for an unknown market."""
+        if not entries:
             return []
-        distinct = list(dict.fromkeys(wanted))  # repeats of one batch ask for the same tally
-        asked = [(market_id, vote_type.value, str(version)) for market_id, vote_type, version in distinct]
+        asked = list(dict.fromkeys(_asked(entry) for entry in entries))  # repeats of one batch ask for the same
         found = {
-            distinct[row["place"] - 1]: Tally(row["yes"], row["no"], row["yes_voters"], row["no_voters"])
-            for row in await self._write("tallies_at", asked)
+            asked[row["place"] - 1]: Standing(
+                Tally(row["yes"], row["no"], row["yes_voters"], row["no_voters"]), row["sequence"]
+            )
+            for row in await self._write("standings", asked)
         }
-        return [found.get(key, Tally()) for key in wanted]
+        return [found.get(_asked(entry), Standing(Tally(), 0)) for entry in entries]
+
+    async def merge(self, ballots: Sequence[ChainBallot]) -> Mapping[str, Merge]:
+        """Take in what is new and move the API votes in its place aside; three statements when anything is new."""
+        check_fenced((ballot.vote.market_id for ballot in ballots), self._epochs)
+        known = await self.known_chain_votes([ballot.vote for ballot in ballots])
+        new = one_of_each_place(ballot for ballot in ballots if ballot.vote.vote_id not in known)
+        merges = {ballot.vote.vote_id: Merge(is_new=False) for ballot in ballots}
+        counted = sorted((each for each in new if not each.is_late), key=lambda each: each.vote.wallet)
+        gone = {
+            row["superseded_by"]: codec.recorded_of(row)
+            for row in await self._write("supersede_votes", [codec.supersede_row(ballot) for ballot in counted])
+        }
+        for ballot in counted:
+            before = gone.get(ballot.vote.vote_id)
+            merges[ballot.vote.vote_id] = Merge(is_new=True, superseded=before.entry if before else None)
+        requests = {vote_id: before.request_id for vote_id, before in gone.items()}
+        rows = [(*codec.chain_ballot_row(each), requests.get(each.vote.vote_id)) for each in counted]
+        await self._write("insert_chain_ballots", rows)
+        await self._write("keep_late", [codec.chain_ballot_row(ballot) for ballot in new if ballot.is_late])
+        return merges
+
+    async def known_chain_votes(self, votes: Sequence[RecordChainVote]) -> frozenset[str]:
+        """Those of the vote_ids that are kept as late, or in whose place a chain vote counts."""
+        asked = [(v.vote_id, v.market_id, v.wallet, v.vote_type.value) for v in votes]
+        return frozenset(row["vote_id"] for row in await self._write("known_chain_votes", asked))
 
     async def save(self, changes: Sequence[Change]) -> None:
         """Write new versions, outbox rows, intents, notes and alerts; raises VersionMoved (a Fenced)."""
@@ -225,6 +252,10 @@ class PostgresJournalTransaction:
 async def _fetched(connection: asyncpg.Connection, name: str, *arguments: Any) -> list[Any]:
     with outages(name, JournalLost):
         return list(await connection.fetch(sql(name), *arguments))
+
+
+def _asked(entry: LogEntry) -> tuple[str, str, str, str]:
+    return entry.market_id, entry.vote_type.value, str(entry.market_version), entry.vote_id
 
 
 def _outbox_row(message: FeedMessage) -> tuple[str, str, str, str]:

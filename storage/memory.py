@@ -11,16 +11,28 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from domain.commands import CastVote
+from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
 from domain.feed import FeedMessage
 from domain.ids import MarketId, virtual_shard
 from domain.intents import OPEN_STATUSES, Intent, Settlement
-from domain.journal import AggregationNote, AlertNote, Ballot, Change, Epochs, Fenced, RecordedVote
+from domain.journal import (
+    AggregationNote,
+    AlertNote,
+    Ballot,
+    ChainBallot,
+    Change,
+    Epochs,
+    Fenced,
+    Merge,
+    RecordedVote,
+    Standing,
+)
 from domain.market import Market
 from domain.observed import ChainConfig
-from domain.tally import Tally, VoteType, single
-from storage.fencing import check_distinct, check_fenced, check_versions
+from domain.tally import Tally, single
+from domain.votelog import LogEntry, entry_of
+from storage.fencing import check_distinct, check_fenced, check_versions, one_of_each_place
 from storage.memory_tables import AggregationRow, Attempt, MemoryDatabase, MemorySession, Owner, Tables
 from storage.outages import JournalLost, VirtualShardsHeld
 from storage.ownership import ACQUIRE_TIMEOUT_S, POLL_S, is_alive
@@ -165,10 +177,26 @@ class MemoryTransaction:
         found = {vote.vote_id: self._in_the_way(vote) for vote in votes}
         return {vote_id: _recorded(self._tables.votes[at]) for vote_id, at in found.items() if at is not None}
 
-    async def tallies_at(self, wanted: Sequence[tuple[MarketId, VoteType, int]]) -> Sequence[Tally]:
-        """The tally of each (market, type) as it stood at a version, in order; all zero for an unknown market."""
-        tallies = {key: self._tally_at(*key) for key in dict.fromkeys(wanted)}
-        return [tallies[key] for key in wanted]
+    async def standings(self, entries: Sequence[LogEntry]) -> Sequence[Standing]:
+        """For each entry its sequence, and the tally as its version left it; zeros for an unknown market."""
+        return [self._standing(entry) for entry in entries]
+
+    async def merge(self, ballots: Sequence[ChainBallot]) -> Mapping[str, Merge]:
+        """Take in what is new and mark the API votes in its place as superseded."""
+        check_fenced((ballot.vote.market_id for ballot in ballots), self._epochs)
+        known = await self.known_chain_votes([ballot.vote for ballot in ballots])
+        merges = {ballot.vote.vote_id: Merge(is_new=False) for ballot in ballots}
+        for ballot in one_of_each_place(each for each in ballots if each.vote.vote_id not in known):
+            _check_uuid(ballot.vote.vote_id)
+            if ballot.is_late:
+                self._tables.late[ballot.vote.vote_id] = ballot
+            else:
+                merges[ballot.vote.vote_id] = self._merge(ballot)
+        return merges
+
+    async def known_chain_votes(self, votes: Sequence[RecordChainVote]) -> frozenset[str]:
+        """Those of the vote_ids that are kept as late, or in whose place a chain vote counts."""
+        return frozenset(vote.vote_id for vote in votes if vote.vote_id in self._tables.late or self._is_merged(vote))
 
     async def save(self, changes: Sequence[Change]) -> None:
         """Write new versions, outbox rows, intents, notes and alerts; raises VersionMoved (a Fenced)."""
@@ -199,22 +227,39 @@ class MemoryTransaction:
         return True
 
     def _in_the_way(self, vote: CastVote) -> str | None:
+        if vote.vote_id in self._tables.superseded:
+            return vote.vote_id
         requested = self._tables.requests.get((vote.wallet, vote.request_id)) if vote.request_id is not None else None
         return requested or self._tables.places.get((vote.market_id, vote.wallet, vote.vote_type))
 
-    def _tally_at(self, market_id: MarketId, vote_type: VoteType, version: int) -> Tally:
-        if market_id not in self._tables.markets:
-            return Tally()
-        market, _ = self._tables.markets[market_id]
-        tally = market.tally(vote_type)
+    def _is_merged(self, vote: RecordChainVote) -> bool:
+        counted = self._tables.places.get((vote.market_id, vote.wallet, vote.vote_type))
+        return counted is not None and isinstance(self._tables.votes[counted], ChainBallot)
+
+    def _merge(self, ballot: ChainBallot) -> Merge:
+        vote, place = ballot.vote, (ballot.vote.market_id, ballot.vote.wallet, ballot.vote.vote_type)
+        before = self._tables.places.get(place)
+        if before is not None:
+            self._tables.superseded[before] = ballot
+        self._tables.votes[vote.vote_id] = ballot
+        self._tables.places[place] = vote.vote_id
+        return Merge(True, None if before is None else _entry(self._tables.votes[before]))
+
+    def _standing(self, asked: LogEntry) -> Standing:
+        if asked.market_id not in self._tables.markets:
+            return Standing(Tally(), 0)
+        market, _ = self._tables.markets[asked.market_id]
+        tally, sequence = market.tally(asked.vote_type), market.log(asked.vote_type).size
         for ballot in self._tables.votes.values():
-            vote = ballot.vote
-            if (vote.market_id, vote.vote_type) != (market_id, vote_type):
+            entry, since = _entry(ballot), self._tables.superseded.get(ballot.vote.vote_id)
+            if (entry.market_id, entry.vote_type) != (asked.market_id, asked.vote_type):
                 continue
-            if version < ballot.market_version <= market.version:
-                later = single(vote.choice, vote.weight)
-                tally = tally.plus(Tally(-later.yes, -later.no, -later.yes_voters, -later.no_voters))
-        return tally
+            sequence -= entry.place > asked.place and entry.market_version <= market.version
+            if since is None and asked.market_version < entry.market_version <= market.version:
+                tally = tally.minus(single(entry.choice, entry.weight))
+            elif since and entry.market_version <= asked.market_version < since.market_version <= market.version:
+                tally = tally.plus(single(entry.choice, entry.weight))
+        return Standing(tally, sequence)
 
     def _save_market(self, change: Change) -> bool:
         market = change.market
@@ -258,10 +303,12 @@ class MemoryTransaction:
             self._tables.aggregations[intent_id] = AggregationRow(moved, signature)
 
 
-def _recorded(ballot: Ballot) -> RecordedVote:
-    vote = ballot.vote
-    place = (vote.vote_id, vote.market_id, vote.wallet, vote.vote_type)
-    return RecordedVote(*place, vote.choice, vote.request_id, ballot.market_version)
+def _entry(ballot: Ballot | ChainBallot) -> LogEntry:
+    return entry_of(ballot.vote, ballot.accepted_at_ms, ballot.market_version)
+
+
+def _recorded(ballot: Ballot | ChainBallot) -> RecordedVote:
+    return RecordedVote(_entry(ballot), ballot.vote.request_id if isinstance(ballot.vote, CastVote) else None)
 
 
 def _settlement(attempt: Attempt) -> Settlement:

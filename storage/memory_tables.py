@@ -9,7 +9,7 @@ from domain.deadlines import Deadline
 from domain.feed import FeedMessage
 from domain.ids import MarketId, Wallet
 from domain.intents import Intent, IntentStatus
-from domain.journal import AggregationNote, AlertNote, Ballot
+from domain.journal import AggregationNote, AlertNote, Ballot, ChainBallot
 from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket
 from domain.tally import VoteType
@@ -56,8 +56,13 @@ class Tables:
     """What transactions write, by primary key."""
 
     markets: MutableMapping[MarketId, tuple[Market, Deadline | None]] = field(default_factory=dict)
-    votes: MutableMapping[str, Ballot] = field(default_factory=dict)
+    votes: MutableMapping[str, Ballot | ChainBallot] = field(default_factory=dict)
+    """Every entry of the logs, superseded ones included."""
     places: MutableMapping[tuple[MarketId, Wallet, VoteType], str] = field(default_factory=dict)
+    """Which vote_id counts."""
+    superseded: MutableMapping[str, ChainBallot] = field(default_factory=dict)
+    """What came in the place of a vote_id."""
+    late: MutableMapping[str, ChainBallot] = field(default_factory=dict)
     requests: MutableMapping[tuple[Wallet, str], str] = field(default_factory=dict)
     outbox: MutableMapping[tuple[str, int], FeedMessage] = field(default_factory=dict)
     attempts: MutableMapping[str, Attempt] = field(default_factory=dict)

@@ -35,51 +35,157 @@ SELECT id, epoch FROM virtual_shards WHERE id = ANY ($1::text[]::smallint[]) FOR
 -- === votes ===
 
 -- name: insert_ballots
-INSERT INTO vote_records
-    (id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, market_version, weight_slot)
+INSERT INTO vote_records (
+    id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, market_version, weight_slot, created_at,
+    wallet_signature
+)
 SELECT id::uuid, market_id, user_pubkey, vote_type, vote::boolean, weight::numeric, 'api', request_id,
-    market_version::bigint, weight_slot::bigint
-FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9))
-    AS ballots (id, market_id, user_pubkey, vote_type, vote, weight, request_id, market_version, weight_slot)
+    market_version::bigint, weight_slot::bigint, to_timestamp(accepted_at_ms::float8 / 1000), wallet_signature
+FROM unnest(
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10),
+    cells($11)
+) AS ballots (
+    id, market_id, user_pubkey, vote_type, vote, weight, request_id, market_version, weight_slot, accepted_at_ms,
+    wallet_signature
+)
 ON CONFLICT DO NOTHING
 RETURNING id::text;
 
+-- name: vote_columns
+-- Of a vote v, counted or not.
+v.id::text AS vote_id, v.market_id, v.user_pubkey, v.vote_type, v.vote, v.weight, v.weight_slot, v.source,
+    v.tx_signature, (extract(epoch FROM v.created_at) * 1000)::bigint AS accepted_at_ms, v.market_version,
+    v.wallet_signature, v.request_id
+
+-- name: counted_vote
+SELECT {vote_columns}
+FROM vote_records AS v
+
+-- name: uncounted_vote
+SELECT {vote_columns}
+FROM uncounted_votes AS v
+
 -- name: recorded_votes
+-- A superseded vote comes first: the chain vote in its place holds its request_id.
 SELECT wanted.vote_id AS wanted_id, found.*
 FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5))
     AS wanted (vote_id, market_id, user_pubkey, vote_type, request_id)
 CROSS JOIN LATERAL (
-    SELECT 0 AS rank, id::text AS vote_id, market_id, user_pubkey, vote_type, vote, request_id, market_version
-    FROM vote_records
-    WHERE user_pubkey = wanted.user_pubkey AND request_id = wanted.request_id
+    SELECT 0 AS rank, u.* FROM ({uncounted_vote} WHERE v.id = wanted.vote_id::uuid AND v.reason = 'superseded') AS u
     UNION ALL
-    SELECT 1, id::text, market_id, user_pubkey, vote_type, vote, request_id, market_version
-    FROM vote_records
-    WHERE market_id = wanted.market_id AND user_pubkey = wanted.user_pubkey AND vote_type = wanted.vote_type
+    SELECT 1, u.*
+    FROM ({uncounted_vote} WHERE v.user_pubkey = wanted.user_pubkey AND v.request_id = wanted.request_id) AS u
+    UNION ALL
+    SELECT 2, c.*
+    FROM ({counted_vote} WHERE v.user_pubkey = wanted.user_pubkey AND v.request_id = wanted.request_id) AS c
+    UNION ALL
+    SELECT 3, c.*
+    FROM (
+        {counted_vote}
+        WHERE v.market_id = wanted.market_id AND v.user_pubkey = wanted.user_pubkey
+            AND v.vote_type = wanted.vote_type
+    ) AS c
     ORDER BY rank
     LIMIT 1
 ) AS found;
 
--- name: tallies_at
--- The tally now, less the votes that came after: those who ask repeat a vote of a moment ago, so few rows are read
--- however many the market has. Votes of a version that is not saved yet are in neither.
+-- name: standings
+-- The tally and the log now, less what came after: those who ask repeat a vote of a moment ago, so few rows are read
+-- however many the market has. Votes of a version that is not saved yet are in neither. `kept` are votes that counted
+-- then and were superseded since.
 SELECT w.place,
-    CASE WHEN w.vote_type = 'proposal' THEN m.likes ELSE m.support END - coalesce(after.yes, 0) AS yes,
-    CASE WHEN w.vote_type = 'proposal' THEN m.dislikes ELSE m.reject END - coalesce(after.no, 0) AS no,
-    CASE WHEN w.vote_type = 'proposal' THEN m.like_voters ELSE m.support_voters END - after.yes_voters AS yes_voters,
-    CASE WHEN w.vote_type = 'proposal' THEN m.dislike_voters ELSE m.reject_voters END - after.no_voters AS no_voters
-FROM unnest(cells($1), cells($2), cells($3)) WITH ORDINALITY AS w (market_id, vote_type, version, place)
+    CASE WHEN w.vote_type = 'proposal' THEN m.likes ELSE m.support END
+        - coalesce(later.yes, 0) + coalesce(gone.yes, 0) AS yes,
+    CASE WHEN w.vote_type = 'proposal' THEN m.dislikes ELSE m.reject END
+        - coalesce(later.no, 0) + coalesce(gone.no, 0) AS no,
+    CASE WHEN w.vote_type = 'proposal' THEN m.like_voters ELSE m.support_voters END
+        - later.yes_voters + gone.yes_voters AS yes_voters,
+    CASE WHEN w.vote_type = 'proposal' THEN m.dislike_voters ELSE m.reject_voters END
+        - later.no_voters + gone.no_voters AS no_voters,
+    CASE WHEN w.vote_type = 'proposal' THEN m.proposal_log_size ELSE m.dispute_log_size END
+        - later.entries - gone.entries AS sequence
+FROM unnest(cells($1), cells($2), cells($3), cells($4)) WITH ORDINALITY
+    AS w (market_id, vote_type, version, vote_id, place)
 JOIN markets AS m ON m.market_id = w.market_id
 CROSS JOIN LATERAL (
     SELECT
-        sum(weight) FILTER (WHERE vote) AS yes,
-        sum(weight) FILTER (WHERE NOT vote) AS no,
-        count(*) FILTER (WHERE vote) AS yes_voters,
-        count(*) FILTER (WHERE NOT vote) AS no_voters
+        sum(weight) FILTER (WHERE vote AND market_version > w.version::bigint) AS yes,
+        sum(weight) FILTER (WHERE NOT vote AND market_version > w.version::bigint) AS no,
+        count(*) FILTER (WHERE vote AND market_version > w.version::bigint) AS yes_voters,
+        count(*) FILTER (WHERE NOT vote AND market_version > w.version::bigint) AS no_voters,
+        count(*) FILTER (WHERE (market_version, id) > (w.version::bigint, w.vote_id::uuid)) AS entries
     FROM vote_records AS v
     WHERE v.market_id = w.market_id AND v.vote_type = w.vote_type
-        AND v.market_version > w.version::bigint AND v.market_version <= m.version
-) AS after;
+        AND v.market_version >= w.version::bigint AND v.market_version <= m.version
+) AS later
+CROSS JOIN LATERAL (
+    SELECT
+        sum(weight) FILTER (WHERE vote AND market_version <= w.version::bigint) AS yes,
+        sum(weight) FILTER (WHERE NOT vote AND market_version <= w.version::bigint) AS no,
+        count(*) FILTER (WHERE vote AND market_version <= w.version::bigint) AS yes_voters,
+        count(*) FILTER (WHERE NOT vote AND market_version <= w.version::bigint) AS no_voters,
+        count(*) FILTER (WHERE (market_version, id) > (w.version::bigint, w.vote_id::uuid)) AS entries
+    FROM uncounted_votes AS v
+    WHERE v.market_id = w.market_id AND v.vote_type = w.vote_type AND v.reason = 'superseded'
+        AND v.superseded_at_version > w.version::bigint AND v.superseded_at_version <= m.version
+) AS gone;
+
+-- name: known_chain_votes
+SELECT w.vote_id
+FROM unnest(cells($1), cells($2), cells($3), cells($4)) AS w (vote_id, market_id, user_pubkey, vote_type)
+WHERE EXISTS (SELECT FROM uncounted_votes AS u WHERE u.id = w.vote_id::uuid)
+    OR EXISTS (
+        SELECT FROM vote_records AS v
+        WHERE v.market_id = w.market_id AND v.user_pubkey = w.user_pubkey AND v.vote_type = w.vote_type
+            AND v.source = 'chain'
+    );
+
+-- name: supersede_votes
+WITH gone AS (
+    DELETE FROM vote_records AS v
+    USING unnest(cells($1), cells($2), cells($3), cells($4), cells($5))
+        AS w (superseded_by, market_id, user_pubkey, vote_type, at_version)
+    WHERE v.market_id = w.market_id AND v.user_pubkey = w.user_pubkey AND v.vote_type = w.vote_type
+    RETURNING v.*, w.superseded_by, w.at_version
+), moved AS (
+    INSERT INTO uncounted_votes (
+        id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, tx_signature, market_version,
+        created_at, weight_slot, wallet_signature, reason, superseded_by, superseded_at_version
+    )
+    SELECT id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, tx_signature, market_version,
+        created_at, weight_slot, wallet_signature, 'superseded', superseded_by::uuid, at_version::bigint
+    FROM gone
+    RETURNING *
+)
+SELECT v.superseded_by::text AS superseded_by, {vote_columns} FROM moved AS v;
+
+-- name: insert_chain_ballots
+INSERT INTO vote_records (
+    id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, tx_signature, market_version, weight_slot,
+    created_at
+)
+SELECT id::uuid, market_id, user_pubkey, vote_type, vote::boolean, weight::numeric, 'chain', request_id, tx_signature,
+    market_version::bigint, weight_slot::bigint, to_timestamp(accepted_at_ms::float8 / 1000)
+FROM unnest(
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10),
+    cells($11)
+) AS ballots (
+    id, market_id, user_pubkey, vote_type, vote, weight, tx_signature, market_version, weight_slot, accepted_at_ms,
+    request_id
+);
+
+-- name: keep_late
+INSERT INTO uncounted_votes (
+    id, market_id, user_pubkey, vote_type, vote, weight, source, tx_signature, market_version, weight_slot,
+    created_at, reason
+)
+SELECT id::uuid, market_id, user_pubkey, vote_type, vote::boolean, weight::numeric, 'chain', tx_signature,
+    market_version::bigint, weight_slot::bigint, to_timestamp(accepted_at_ms::float8 / 1000), 'late'
+FROM unnest(
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10)
+) AS ballots (
+    id, market_id, user_pubkey, vote_type, vote, weight, tx_signature, market_version, weight_slot, accepted_at_ms
+);
 
 -- name: list_votes
 -- Newest first: a market's versions grow. Each type is walked down vote_records_version by itself, so a page costs its
@@ -108,6 +214,7 @@ SELECT
     m.confirmed_likes, m.confirmed_dislikes, m.approval_ready, m.voting_closed, m.question, m.category,
     m.observed_slot, m.b_parameter, m.initial_liquidity, m.current_liquidity, m.shares_yes, m.shares_no,
     m.total_volume, m.proposed_outcome, m.final_outcome, m.failures,
+    m.proposal_log_size, m.proposal_log_peaks, m.dispute_log_size, m.dispute_log_peaks,
     extract(epoch FROM m.created_at)::bigint AS created_at_s,
     extract(epoch FROM m.approved_at)::bigint AS approved_at_s,
     extract(epoch FROM m.activated_at)::bigint AS activated_at_s,
@@ -150,7 +257,8 @@ INSERT INTO markets (
     observed_slot, b_parameter, initial_liquidity, current_liquidity, shares_yes, shares_no, total_volume,
     proposed_outcome, final_outcome, created_at, approved_at, activated_at, resolution_proposed_at, resolved_at,
     finalized_at, dispute_initiated_at, cancelled_at,
-    intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock
+    intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock,
+    proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks
 )
 SELECT
     market_id, vshard, pda, creator, state, version, market_seq, votes_seq,
@@ -159,7 +267,8 @@ SELECT
     observed_slot, b_parameter, initial_liquidity, current_liquidity, shares_yes, shares_no, total_volume,
     proposed_outcome, final_outcome, created_at, approved_at, activated_at, resolution_proposed_at, resolved_at,
     finalized_at, dispute_initiated_at, cancelled_at,
-    intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock
+    intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock,
+    proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks
 FROM json_populate_recordset(NULL::markets, $1::json)
 ON CONFLICT DO NOTHING
 RETURNING market_id;
@@ -180,6 +289,8 @@ SET state = n.state, version = n.version, market_seq = n.market_seq, votes_seq =
     dispute_initiated_at = n.dispute_initiated_at, cancelled_at = n.cancelled_at,
     intent_id = n.intent_id, failures = n.failures, next_attempt_at = n.next_attempt_at,
     next_deadline_at = n.next_deadline_at, next_deadline_clock = n.next_deadline_clock,
+    proposal_log_size = n.proposal_log_size, proposal_log_peaks = n.proposal_log_peaks,
+    dispute_log_size = n.dispute_log_size, dispute_log_peaks = n.dispute_log_peaks,
     last_state_change = CASE WHEN m.state = n.state THEN m.last_state_change ELSE now() END,
     last_state_change_tx = CASE WHEN m.state = n.state THEN m.last_state_change_tx END,
     updated_at = now()
@@ -195,14 +306,17 @@ SET version = n.version::bigint, market_seq = n.market_seq::bigint, votes_seq = 
     like_voters = n.like_voters::bigint, dislike_voters = n.dislike_voters::bigint,
     support = n.support::numeric, reject = n.reject::numeric,
     support_voters = n.support_voters::bigint, reject_voters = n.reject_voters::bigint,
+    proposal_log_size = n.proposal_log_size::bigint, proposal_log_peaks = decode(n.proposal_log_peaks, 'hex'),
+    dispute_log_size = n.dispute_log_size::bigint, dispute_log_peaks = decode(n.dispute_log_peaks, 'hex'),
     next_deadline_at = to_timestamp(n.next_deadline_at_s::bigint), next_deadline_clock = n.next_deadline_clock,
     updated_at = now()
 FROM unnest(
     cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9),
-    cells($10), cells($11), cells($12), cells($13), cells($14)
+    cells($10), cells($11), cells($12), cells($13), cells($14), cells($15), cells($16), cells($17), cells($18)
 ) AS n (
     market_id, version, market_seq, votes_seq, likes, dislikes, like_voters, dislike_voters,
-    support, reject, support_voters, reject_voters, next_deadline_at_s, next_deadline_clock
+    support, reject, support_voters, reject_voters, proposal_log_size, proposal_log_peaks,
+    dispute_log_size, dispute_log_peaks, next_deadline_at_s, next_deadline_clock
 )
 WHERE m.market_id = n.market_id AND m.version = n.version::bigint - 1
 RETURNING m.market_id;
@@ -238,17 +352,18 @@ WHERE m.market_id = applied.market_id;
 -- The figures are those of the plan; a later note of the same attempt moves only its status on, and never back.
 INSERT INTO aggregation_results AS a (
     intent_id, market_id, vote_type, yes_votes, no_votes, submitted_yes, submitted_no,
-    percentage_bps, threshold_bps, threshold_met, status, reason, settled_at
+    percentage_bps, threshold_bps, threshold_met, status, reason, votes_size, votes_root, settled_at
 )
 SELECT intent_id::uuid, market_id, vote_type, yes_votes::numeric, no_votes::numeric, submitted_yes::bigint,
     submitted_no::bigint, percentage_bps::int, threshold_bps::int, threshold_met::boolean, status, reason,
+    votes_size::bigint, votes_root,
     CASE WHEN status IN ('confirmed', 'failed', 'skipped') THEN now() END
 FROM unnest(
     cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9),
-    cells($10), cells($11), cells($12)
+    cells($10), cells($11), cells($12), cells($13), cells($14)
 ) AS n (
     intent_id, market_id, vote_type, yes_votes, no_votes, submitted_yes, submitted_no,
-    percentage_bps, threshold_bps, threshold_met, status, reason
+    percentage_bps, threshold_bps, threshold_met, status, reason, votes_size, votes_root
 )
 ON CONFLICT (intent_id) DO UPDATE
 SET status = excluded.status, reason = excluded.reason, settled_at = excluded.settled_at,

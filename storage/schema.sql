@@ -122,6 +122,10 @@ CREATE TABLE markets (
     last_state_change_tx text,
     last_action text,
     updated_at timestamptz NOT NULL DEFAULT now(),
+    proposal_log_size bigint NOT NULL DEFAULT 0,
+    proposal_log_peaks bytea NOT NULL DEFAULT '', -- the frontier: roots of 32 bytes, largest tree first
+    dispute_log_size bigint NOT NULL DEFAULT 0,
+    dispute_log_peaks bytea NOT NULL DEFAULT '',
     CHECK ((next_deadline_at IS NULL) = (next_deadline_clock IS NULL))
 ) WITH (fillfactor = 60);
 
@@ -140,16 +144,44 @@ CREATE TABLE vote_records (
     vote boolean NOT NULL, -- true is like or support
     weight numeric(20, 0) NOT NULL CHECK (weight >= 0),
     source text NOT NULL CHECK (source IN ('api', 'chain')),
-    request_id text,
+    request_id text, -- of a chain vote: that of the vote it superseded, so that nobody else can use it
     tx_signature text,
     market_version bigint NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT now(), -- when its shard took it, in whole milliseconds: the leaf says so
     weight_slot bigint CHECK (weight_slot >= 0), -- when the chain showed the weight of a dispute vote (T8)
+    wallet_signature text,
     CONSTRAINT vote_records_once UNIQUE (market_id, user_pubkey, vote_type)
 );
 
 CREATE UNIQUE INDEX vote_records_request ON vote_records (user_pubkey, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX vote_records_version ON vote_records (market_id, vote_type, market_version);
+
+-- Votes that are kept but not counted: superseded by the wallet's vote on chain (P4), which stands in vote_records, or
+-- seen on chain too late (P2). The superseded ones are entries of the log like those in vote_records.
+CREATE TABLE uncounted_votes (
+    id uuid PRIMARY KEY,
+    market_id text NOT NULL,
+    user_pubkey text NOT NULL,
+    vote_type text NOT NULL CHECK (vote_type IN ('proposal', 'dispute')),
+    vote boolean NOT NULL,
+    weight numeric(20, 0) NOT NULL CHECK (weight >= 0),
+    source text NOT NULL CHECK (source IN ('api', 'chain')),
+    request_id text,
+    tx_signature text,
+    market_version bigint NOT NULL, -- of a late one: the version that it came too late for
+    created_at timestamptz NOT NULL,
+    weight_slot bigint CHECK (weight_slot >= 0),
+    wallet_signature text,
+    reason text NOT NULL CHECK (reason IN ('superseded', 'late')),
+    superseded_by uuid,
+    superseded_at_version bigint,
+    CHECK ((reason = 'superseded') = (superseded_by IS NOT NULL AND superseded_at_version IS NOT NULL))
+);
+
+CREATE INDEX uncounted_votes_version ON uncounted_votes (market_id, vote_type, market_version);
+CREATE INDEX uncounted_votes_superseded ON uncounted_votes (market_id, vote_type, superseded_at_version)
+    WHERE reason = 'superseded';
+CREATE UNIQUE INDEX uncounted_votes_request ON uncounted_votes (user_pubkey, request_id) WHERE request_id IS NOT NULL;
 
 CREATE TABLE aggregation_results (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -168,7 +200,9 @@ CREATE TABLE aggregation_results (
     transaction_signature text,
     created_at timestamptz NOT NULL DEFAULT now(),
     submitted_at timestamptz,
-    settled_at timestamptz
+    settled_at timestamptz,
+    votes_size bigint, -- entries of the log at the plan
+    votes_root text -- and their Merkle root, in hex
 );
 
 CREATE INDEX aggregation_results_market ON aggregation_results (market_id, vote_type);

@@ -14,16 +14,30 @@ import pytest
 from domain.deadlines import ClockName, Deadline
 from domain.ids import virtual_shard
 from domain.intents import Action, Intent
-from domain.journal import AlertNote, Ballot, Change, Fenced
+from domain.journal import AlertNote, Ballot, Change, Fenced, RecordedVote, Standing
 from domain.lifecycle import Lifecycle
 from domain.market import Market
+from domain.merkle import Frontier, leaf_hash
 from domain.observed import ChainConfig
 from domain.tally import Tally, VoteType
 from storage.fencing import VersionMoved
 from storage.outages import JournalLost, VirtualShardsHeld
 from tests.support.eventually import eventually_async
 from tests.support.markets import NOON_S, config, market, market_id, wallet
-from tests.support.storage import ALL_SHARDS, Ground, adopted, ballot, cast, counted, new_id, own, planned
+from tests.support.storage import (
+    ALL_SHARDS,
+    NOON_MS,
+    Ground,
+    adopted,
+    at_version,
+    ballot,
+    cast,
+    counted,
+    entry,
+    new_id,
+    own,
+    planned,
+)
 
 U64_MAX = 2**64 - 1
 
@@ -241,8 +255,8 @@ async def test_a_transaction_sees_its_own_writes(ground: Ground) -> None:
     mine = cast(1)
     async with journal.transaction(epochs) as transaction:
         await transaction.save([adopted(market())])
-        await transaction.insert_ballots([Ballot(mine, 2)])
-        assert (await transaction.recorded([mine]))[mine.vote_id].vote_id == mine.vote_id
+        await transaction.insert_ballots([Ballot(mine, 2, NOON_MS)])
+        assert (await transaction.recorded([mine]))[mine.vote_id].entry.vote_id == mine.vote_id
 
 
 async def test_asking_the_journal_inside_ones_own_transaction_is_a_bug(ground: Ground) -> None:
@@ -324,8 +338,7 @@ async def test_a_repeat_finds_the_vote_of_its_request(ground: Ground) -> None:
     repeat = cast(1, choice=False, request_id="r")
     async with journal.transaction(epochs) as transaction:
         found = (await transaction.recorded([repeat]))[repeat.vote_id]
-    assert (found.vote_id, found.choice, found.request_id, found.market_version) == (first.vote.vote_id, False, "r", 2)
-    assert (found.market_id, found.wallet, found.vote_type) == (market_id(), wallet(1), VoteType.PROPOSAL)
+    assert found == RecordedVote(entry(first), "r")
 
 
 async def test_the_vote_of_the_same_request_comes_before_the_one_in_the_same_place(ground: Ground) -> None:
@@ -337,7 +350,7 @@ async def test_the_vote_of_the_same_request_comes_before_the_one_in_the_same_pla
     asked, plain, stranger = cast(1, request_id="r"), cast(1), cast(2, request_id="r")
     async with journal.transaction(epochs) as transaction:
         found = await transaction.recorded([asked, plain, stranger])
-    assert {key: found[key].vote_id for key in found} == {
+    assert {key: found[key].entry.vote_id for key in found} == {
         asked.vote_id: elsewhere.vote.vote_id,
         plain.vote_id: here.vote.vote_id,
     }
@@ -355,12 +368,12 @@ async def test_a_tally_is_told_as_it_stood_at_each_version(ground: Ground) -> No
             await transaction.insert_ballots(votes)
             await transaction.save([change])
         state = change.market
-    wanted = [(market_id(n), VoteType.PROPOSAL, v) for n, v in [(1, 3), (1, 1), (1, 4), (2, 4), (1, 3), (1, 2)]]
+    wanted = [at_version(v, n) for n, v in [(1, 3), (1, 1), (1, 4), (2, 4), (1, 3), (1, 2)]]
     async with journal.transaction(epochs) as transaction:
         await transaction.insert_ballots([ballot(1, 5)])  # not counted by any version yet
-        tallies: Sequence[Tally] = await transaction.tallies_at(wanted)
+        standings: Sequence[Standing] = await transaction.standings(wanted)
     expected = [(3, 3), (0, 0), (8, 3), (0, 0), (3, 3), (3, 1)]
-    assert tallies == [Tally(yes, no, yes, no) for yes, no in expected]
+    assert standings == [Standing(Tally(yes, no, yes, no), yes + no) for yes, no in expected]
 
 
 async def test_weights_add_up_beyond_64_bits(ground: Ground) -> None:
@@ -373,8 +386,8 @@ async def test_weights_add_up_beyond_64_bits(ground: Ground) -> None:
         heavy = {"vote_type": VoteType.DISPUTE, "weight": U64_MAX}
         await transaction.insert_ballots([ballot(n, 2, choice=n < 2, **heavy) for n in range(3)])
         await transaction.save([Change(after, None, is_new=False, before=before)])
-        wanted = [(market_id(), VoteType.DISPUTE, version) for version in (1, 2)]
-        assert await transaction.tallies_at(wanted) == [Tally(), after.dispute]
+        wanted = [at_version(version, vote_type=VoteType.DISPUTE) for version in (1, 2)]
+        assert [standing.tally for standing in await transaction.standings(wanted)] == [Tally(), after.dispute]
     assert (await stored(journal)).dispute == after.dispute
 
 
@@ -575,6 +588,8 @@ def full_market() -> Market:
         category="weather",
         proposal=Tally(11, 12, 13, 14),
         dispute=Tally(5 * U64_MAX, 4 * U64_MAX, 15, 16),
+        proposal_log=Frontier().plus_all(leaf_hash(bytes([n])) for n in range(5)),
+        dispute_log=Frontier().plus_all(leaf_hash(bytes([n])) for n in range(200, 207)),
         confirmed_likes=next(numbers),
         confirmed_dislikes=next(numbers),
         approval_ready=True,

@@ -23,7 +23,7 @@ from storage.session import SHARD_SETTINGS
 from tests.integration.test_storage_journal import a_dead_pid, full_market, save, take
 from tests.support.eventually import eventually_async
 from tests.support.markets import market, market_id
-from tests.support.storage import PostgresGround, adopted, ballot, cast, counted, own, planned
+from tests.support.storage import NOON_MS, PostgresGround, adopted, ballot, cast, counted, entry, own, planned
 
 ROUNDS = 10
 
@@ -61,7 +61,7 @@ async def test_a_session_asks_the_catalogue_for_nothing(real_ground: PostgresGro
         await transaction.save([adopted(full_market_without_intent())])
         await transaction.insert_ballots([mine])
         await transaction.recorded([mine.vote])
-        await transaction.tallies_at([(market_id(), mine.vote.vote_type, 1)])
+        await transaction.standings([entry(mine)])
         await transaction.save([planned(full_market_without_intent())])
     await journal.load([market_id()])
     await journal.deadlines([1])
@@ -84,8 +84,10 @@ async def test_two_shards_that_meet_on_the_same_requests_do_not_deadlock(real_gr
     here, there = market_of_shard(range(32)), market_of_shard(range(32, 64))
     for attempt in range(ROUNDS):
         votes = [cast(n, request_id=f"{attempt}-{n}") for n in range(40)]
-        one = [Ballot(replace(v, market_id=here, wallet=v.wallet), 2) for v in votes]
-        other = [Ballot(replace(cast(n), request_id=v.request_id, market_id=there), 2) for n, v in enumerate(votes)]
+        one = [Ballot(replace(v, market_id=here, wallet=v.wallet), 2, NOON_MS) for v in votes]
+        other = [
+            Ballot(replace(cast(n), request_id=v.request_id, market_id=there), 2, NOON_MS) for n, v in enumerate(votes)
+        ]
         await asyncio.gather(take(low, low_epochs, *one), take(high, high_epochs, *reversed(other)))
         await real_ground.query("DELETE FROM vote_records WHERE request_id LIKE $1 || '%'", f"{attempt}-")
     await low.ping()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,23 +12,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.commands import CastVote
+from domain.counting import Taken, count
 from domain.deadlines import ClockName, Deadline
 from domain.feed import announce
 from domain.ids import MarketId
 from domain.intents import Action, Intent
-from domain.journal import AggregationNote, AlertNote, Ballot, Change, Fenced
+from domain.journal import AggregationNote, AlertNote, Ballot, ChainBallot, Change, Fenced
 from domain.lifecycle import Lifecycle
-from domain.market import Market
-from domain.tally import Tally, VoteType, single
+from domain.market import Market, evolve
+from domain.tally import Tally, VoteType
+from domain.votelog import LogEntry
 from storage.outages import JournalLost
 from storage.transactions import TransitionRefused
 from tests.support.markets import NOON_S, market, market_id, observed, wallet
 from tests.support.storage import (
     ALL_SHARDS,
+    LAST_ID,
+    NOON_MS,
     Ground,
     MemoryGround,
     PostgresGround,
+    ballot,
     cast,
+    chain_ballot,
+    entry,
     new_id,
     own,
     real,
@@ -36,6 +44,7 @@ from tests.support.storage import (
 
 EXAMPLES = 50
 MARKETS = 2
+MIDDLE_ID = "80000000-0000-4000-8000-000000000000"
 numbers = st.integers(0, MARKETS - 1)
 _salts = itertools.count(1)
 
@@ -48,6 +57,16 @@ class Vote:
     votes: tuple[tuple[int, bool, str | None, VoteType], ...]
     goes_wrong: bool
     tells_before: bool
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Votes that the chain shows: (wallet, choice, type) each; they are merged twice over in one transaction."""
+
+    market: int
+    votes: tuple[tuple[int, bool, VoteType], ...]
+    is_late: bool
+    goes_wrong: bool
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,13 @@ votes = st.builds(
     st.sampled_from([False, False, True]),
     st.booleans(),
 )
+merges = st.builds(
+    Merge,
+    numbers,
+    st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.sampled_from(VoteType)), min_size=1, max_size=3).map(tuple),
+    st.sampled_from([False, False, True]),
+    st.sampled_from([False, False, True]),
+)
 steps = st.builds(
     Step,
     numbers,
@@ -99,7 +125,9 @@ steps = st.builds(
 )
 marks = st.builds(Mark, st.sampled_from(["signed", "sent", "confirmed", "finalized", "failed", "expired"]), numbers)
 owns = st.builds(Own, st.sampled_from([False, False, False, True]))
-doings = st.lists(st.one_of(votes, votes, votes, steps, steps, marks, marks, owns), min_size=6, max_size=16)
+doings = st.lists(
+    st.one_of(votes, votes, votes, merges, merges, steps, steps, marks, marks, owns), min_size=6, max_size=16
+)
 
 
 class Driver:
@@ -110,6 +138,7 @@ class Driver:
         self._salt = salt
         self._markets: dict[int, Market] = {}
         self._intents: list[Intent] = []
+        self._cast_before: list[CastVote] = []
         self.epochs: dict[int, int] = {}
         self.seen: list[object] = []
 
@@ -125,6 +154,7 @@ class Driver:
         """One doing; an exception is part of what was seen, by its kind."""
         does: dict[type, Callable[[Any, Iterator[str]], Awaitable[object]]] = {
             Vote: self._vote,
+            Merge: self._merge,
             Step: self._step,
             Mark: self._mark,
             Own: self._own,
@@ -162,21 +192,57 @@ class Driver:
     async def _vote(self, doing: Vote, ids: Iterator[str]) -> object:
         before = self._markets.get(doing.market)
         version = before.version + 1 if before else 1
-        ballots = [Ballot(self._cast(doing.market, v, next(ids)), version) for v in doing.votes]
+        ballots = [Ballot(self._cast(doing.market, v, next(ids)), version, NOON_MS + version) for v in doing.votes]
         async with self._journal.transaction(self.epochs) as transaction:
             inserted = await transaction.insert_ballots(ballots)
             after = before
             if before and inserted:
-                after, change = _count(before, [b for b in ballots if b.vote.vote_id in inserted], doing.tells_before)
+                taken = [ballot for ballot in ballots if ballot.vote.vote_id in inserted]
+                after, change = _count(before, taken, (), doing.tells_before)
                 await transaction.save([change])
-            recorded = await transaction.recorded([b.vote for b in ballots])
-            wanted = [(self.market_id(doing.market), kind, v) for kind in VoteType for v in range(version + 2)]
-            tallies = await transaction.tallies_at(wanted)
+            recorded = await transaction.recorded([*(b.vote for b in ballots), *self._cast_before])
+            standings = await self._standings(transaction, doing.market, version)
             if doing.goes_wrong or not before:
                 raise ZeroDivisionError
         if after:
             self._markets[doing.market] = after
-        return inserted, dict(recorded), list(tallies)
+            self._cast_before = [ballot.vote for ballot in ballots]
+        return inserted, dict(recorded), standings
+
+    async def _merge(self, doing: Merge, ids: Iterator[str]) -> object:
+        before = self._markets.get(doing.market)
+        version = before.version + 1 if before else 1
+        ballots = [self._chain_ballot(doing, version, vote, next(ids)) for vote in doing.votes]
+        async with self._journal.transaction(self.epochs) as transaction:
+            merges = await transaction.merge([*ballots, *ballots[:1]])
+            after = before
+            if before and (new := [each for each in ballots if merges[each.vote.vote_id].is_new]):
+                gone = [merge.superseded for merge in merges.values() if merge.superseded]
+                after, change = _count(before, new, gone, True)
+                await transaction.save([change])
+            again = await transaction.merge(ballots)
+            known = await transaction.known_chain_votes([each.vote for each in ballots])
+            standings = await self._standings(transaction, doing.market, version)
+            if doing.goes_wrong or not before:
+                raise ZeroDivisionError
+        if after:
+            self._markets[doing.market] = after
+        return dict(merges), dict(again), known, standings
+
+    async def _standings(self, transaction: Any, number: int, version: int) -> list[object]:
+        asked = [
+            entry(ballot(1, each, vote_id=vote_id, vote_type=kind, market_id=self.market_id(number)))
+            for kind in VoteType
+            for each in range(version + 2)
+            for vote_id in (LAST_ID, MIDDLE_ID)
+        ]
+        return list(await transaction.standings(asked))
+
+    def _chain_ballot(self, doing: Merge, version: int, body: tuple[int, bool, VoteType], vote_id: str) -> ChainBallot:
+        voter, choice, kind = body
+        mine = {"market_id": self.market_id(doing.market), "vote_id": vote_id, "vote_type": kind}
+        at = version - 1 if doing.is_late else version
+        return chain_ballot(voter, at, choice, doing.is_late, wallet=wallet(self._salt * 10 + voter), **mine)
 
     def _cast(self, number: int, body: tuple[int, bool, str | None, VoteType], vote_id: str) -> Any:
         voter, choice, request, kind = body
@@ -226,12 +292,10 @@ class Driver:
         return None
 
 
-def _count(before: Market, taken: list[Ballot], tells_before: bool) -> tuple[Market, Change]:
+def _count(before: Market, taken: Taken, gone: Sequence[LogEntry], tells_before: bool) -> tuple[Market, Change]:
     after = replace(before, version=before.version + 1)
-    for one in taken:
-        kind, more = one.vote.vote_type, single(one.vote.choice, one.vote.weight)
-        moved: dict[str, Any] = {kind.value: after.tally(kind).plus(more)}
-        after = replace(after, **moved)
+    for event in count(before, taken, gone)[0]:
+        after = evolve(after, event)
     after, feed = announce(before, after, after.version)
     return after, Change(after, None, is_new=False, feed=feed, before=before if tells_before else None)
 

@@ -30,6 +30,7 @@ from domain.outcomes import Done, Outcome, VoteTaken
 from domain.refusals import AlreadyVoted, RequestIdReused
 from domain.rules import Now, Rules
 from domain.tally import VoteType, single
+from domain.votelog import entry_of, leaf_of
 from domain.votes import StoredVote
 from grpc_server import GrpcServer, Outage, Parts, ServerSettings, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
@@ -215,15 +216,17 @@ class Town:
             if (command.market_id, command.wallet, command.vote_type) in self._votes:
                 return AlreadyVoted(command.market_id)
             self._votes[command.market_id, command.wallet, command.vote_type] = command
+        version = market.version + 1 if market else 1
         for event in decision:
             if isinstance(event, VoteAdmitted):
+                leaf = leaf_of(entry_of(event.vote, START_S * 1000, version))
                 market = evolve(
-                    market, VotesCounted(event.vote.vote_type, single(event.vote.choice, event.vote.weight))
+                    market, VotesCounted(event.vote.vote_type, single(event.vote.choice, event.vote.weight), (leaf,))
                 )
             else:
                 market = evolve(market, event)
         assert market is not None
-        self.markets[command.market_id] = market = replace(market, version=market.version + 1)
+        self.markets[command.market_id] = market = replace(market, version=version)
         return self._taken(command, market) if isinstance(command, CastVote) else Done(market.version)
 
     async def get(self, market_id: MarketId) -> tuple[Market, Deadline | None] | None:
@@ -255,7 +258,9 @@ class Town:
         return replace(answer, replayed=True) if same else RequestIdReused(vote.market_id, vote.request_id or "")
 
     def _taken(self, vote: CastVote, market: Market) -> VoteTaken:
-        taken = VoteTaken(vote.vote_id, market.tally(vote.vote_type), False)
+        leaf = leaf_of(entry_of(vote, START_S * 1000, market.version))
+        sequence = market.log(vote.vote_type).size
+        taken = VoteTaken(vote.vote_id, market.tally(vote.vote_type), False, sequence, leaf)
         if vote.request_id:
             self._answers[vote.wallet, vote.request_id] = (vote, taken)
         self.votes.put(vote, market.version)

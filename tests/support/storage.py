@@ -13,23 +13,27 @@ from typing import Any
 import asyncpg
 import pytest
 
-from domain.commands import CastVote
+from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
 from domain.feed import announce
 from domain.ids import VIRTUAL_SHARDS
 from domain.intents import Action, Intent
-from domain.journal import AggregationNote, Ballot, Change
+from domain.journal import AggregationNote, Ballot, ChainBallot, Change
 from domain.market import Market
+from domain.merkle import leaf_hash
 from domain.tally import Tally, VoteType
+from domain.votelog import LogEntry, entry_of
 from storage.database import Database, database_pool
 from storage.journal import PostgresJournal
 from storage.memory import MemoryJournal
 from storage.memory_tables import MemoryDatabase
 from storage.transactions import MemoryTransactionStore, PostgresTransactionStore
-from tests.support.markets import market_id, vote
+from tests.support.markets import NOON_S, market_id, vote, wallet
 
 ALL_SHARDS = range(VIRTUAL_SHARDS)
 SHORT_WAIT_S = 0.1
+NOON_MS = NOON_S * 1000
+LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 AnyJournal = PostgresJournal | MemoryJournal
 AnyStore = PostgresTransactionStore | MemoryTransactionStore
 
@@ -93,7 +97,7 @@ class MemoryGround(Ground):
         self.database.end_session(journal)
 
     async def votes(self) -> int:
-        return len(self.database.tables.votes)
+        return len(self.database.tables.places)
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
         return [(m.channel, m.seq, m.type, m.payload) for m in self.database.tables.outbox.values()]
@@ -196,12 +200,36 @@ def cast(number: int, choice: bool = True, **changes: Any) -> CastVote:
 
 
 def ballot(number: int, version: int, choice: bool = True, **changes: Any) -> Ballot:
-    return Ballot(cast(number, choice, **changes), version)
+    return Ballot(cast(number, choice, **changes), version, NOON_MS + number)
+
+
+def chain_vote(number: int, choice: bool = True, **changes: Any) -> RecordChainVote:
+    """A proposal vote by wallet `number` as a transaction of the chain shows it."""
+    seen = RecordChainVote(
+        market_id(), new_id(), wallet(number), VoteType.PROPOSAL, choice, 1, None, f"tx{number}", 20, NOON_S
+    )
+    return replace(seen, **changes)
+
+
+def chain_ballot(number: int, version: int, choice: bool = True, is_late: bool = False, **changes: Any) -> ChainBallot:
+    return ChainBallot(chain_vote(number, choice, **changes), version, NOON_MS + number, is_late)
+
+
+def entry(ballot: Ballot | ChainBallot) -> LogEntry:
+    """What a ballot says in the log."""
+    return entry_of(ballot.vote, ballot.accepted_at_ms, ballot.market_version)
+
+
+def at_version(version: int, number: int = 1, vote_type: VoteType = VoteType.PROPOSAL) -> LogEntry:
+    """An entry that stands behind all of a version, to ask how things stood then."""
+    return entry(ballot(0, version, vote_id=LAST_ID, market_id=market_id(number), vote_type=vote_type))
 
 
 def counted(before: Market, yes: int = 0, no: int = 0, deadline: Deadline | None = None) -> Change:
     """The change that so many more proposal votes make."""
-    after = replace(before, version=before.version + 1, proposal=before.proposal.plus(Tally(yes, no, yes, no)))
+    log = before.proposal_log.plus_all([leaf_hash(b"vote")] * (yes + no))
+    tally = before.proposal.plus(Tally(yes, no, yes, no))
+    after = replace(before, version=before.version + 1, proposal=tally, proposal_log=log)
     after, feed = announce(before, after, after.version)
     return Change(after, deadline, is_new=False, feed=feed, before=before)
 

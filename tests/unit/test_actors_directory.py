@@ -27,7 +27,7 @@ def cast(number: int, market: MarketId) -> CastVote:
 
 
 def taken_as(vote: CastVote) -> VoteTaken:
-    return VoteTaken(vote.vote_id, Tally(), False)
+    return VoteTaken(vote.vote_id, Tally(), False, 1, b"leaf")
 
 
 class Link:

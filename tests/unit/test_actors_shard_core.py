@@ -70,7 +70,7 @@ class Bench:
         return self.database.tables.markets[market_id(number)][0].proposal
 
     def votes(self) -> int:
-        return len(self.database.tables.votes)
+        return len(self.database.tables.places)
 
     def planned(self) -> list[Action]:
         return [attempt.intent.action for attempt in self.database.tables.attempts.values()]
@@ -95,7 +95,7 @@ async def test_a_vote_is_taken_counted_and_told(bench: Bench) -> None:
     assert isinstance(second, VoteTaken)
     assert first.tally == second.tally == Tally(1, 1, 1, 1), "both stand after the commit that took both"
     assert bench.tally() == Tally(1, 1, 1, 1)
-    assert bench.core.has_news
+    assert bench.core.residents.has_news
 
 
 async def test_a_second_vote_by_the_same_wallet_is_refused(bench: Bench) -> None:
@@ -161,7 +161,7 @@ async def test_another_body_under_the_same_request_id_is_its_own_refusal(bench: 
 
 async def test_a_vote_for_a_market_nobody_adopted_wakes_no_actor(bench: Bench) -> None:
     assert await bench.send(ballot(1)) == (MarketNotFound(market_id()),)
-    assert market_id() not in bench.core._household
+    assert market_id() not in bench.core.residents.household
 
 
 async def test_a_batch_under_an_old_epoch_is_not_carried_out(bench: Bench) -> None:
@@ -193,7 +193,7 @@ async def test_the_grid_sends_the_tallies_and_closes_the_voting(bench: Bench) ->
     assert await bench.core.fire_due() == 1
     assert bench.planned() == [Action.AGGREGATE_PROPOSAL]
     assert await bench.send(ballot(11)) == (VotingClosing(market_id()),)
-    assert bench.core.planned_work
+    assert bench.core.residents.planned_work
 
 
 async def test_a_clock_that_jumps_over_many_instants_fires_once(bench: Bench) -> None:
@@ -217,14 +217,14 @@ async def test_nothing_fires_while_the_chain_clock_is_unknown(bench: Bench) -> N
     await bench.adopt()
     await bench.send(ballot(1))
     bench.wall.s += 3_600
-    bench.core.chain.clock = None
+    bench.core.residents.chain.clock = None
     assert await bench.core.fire_due() == 0
 
 
 async def test_an_older_reading_of_the_clock_is_not_believed(bench: Bench) -> None:
     bench.core.hear(ChainClock(20, NOON_S + 600), None)
     bench.core.hear(ChainClock(15, NOON_S), None)
-    assert bench.core.chain.unix_s(bench.wall.s) == NOON_S + 600
+    assert bench.core.residents.chain.unix_s(bench.wall.s) == NOON_S + 600
 
 
 async def test_a_bug_in_one_market_leaves_the_others_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,10 +253,10 @@ async def test_markets_load_on_first_touch_after_a_start(bench: Bench) -> None:
     for number in range(1, 6):
         await bench.adopt(market_id=market_id(number))
     await bench.die()
-    assert len(bench.core._household) == 0
+    assert len(bench.core.residents.household) == 0
     await bench.send(ballot(1, market_id=market_id(3)))
-    assert market_id(3) in bench.core._household
-    assert len(bench.core._household) == 1
+    assert market_id(3) in bench.core.residents.household
+    assert len(bench.core.residents.household) == 1
 
 
 async def test_a_failed_commit_leaves_neither_rows_nor_memory(bench: Bench) -> None:

@@ -12,12 +12,14 @@ from domain.decisions import decide
 from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
+from domain.merkle import Frontier, leaf_hash
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, VotingClosing, WrongState
 from domain.rules import Now, Rules
 from domain.tally import Tally, VoteType
 from tests.support.markets import ADMIN, CREATOR, NOON_S, market, market_id, now, observed, rules, vote, wallet
 
 SEVEN_TO_THREE = Tally(7, 3, 7, 3)
+LEAF = leaf_hash(b"a vote")
 
 Events = tuple[ev.Event, ...]
 
@@ -77,8 +79,9 @@ def test_no_vote_gets_in_while_the_tallies_are_on_their_way() -> None:
 
 def test_counted_votes_move_one_tally_only() -> None:
     given = market(proposal=SEVEN_TO_THREE)
-    moved = evolve(given, ev.VotesCounted(VoteType.PROPOSAL, Tally(2, 1, 2, 1)))
+    moved = evolve(given, ev.VotesCounted(VoteType.PROPOSAL, Tally(2, 1, 2, 1), (LEAF,) * 3))
     assert (moved.proposal, moved.dispute) == (Tally(9, 4, 9, 4), Tally())
+    assert (moved.proposal_log, moved.dispute_log) == (Frontier().plus_all([LEAF] * 3), Frontier())
 
 
 # --- entering ---------------------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ from domain.intents import Action, Intent
 from domain.journal import Change
 from domain.lifecycle import Lifecycle
 from domain.market import Market
+from domain.merkle import Frontier, leaf_hash
 from domain.tally import Tally
 from storage import codec
 from tests.support.markets import NOON_S, market, observed, wallet
 from tests.support.storage import counted, new_id
 
-MOVED_BY_VOTES = {"proposal", "dispute", "version", "market_seq", "votes_seq"}
+MOVED_BY_VOTES = {"proposal", "dispute", "version", "market_seq", "votes_seq", "proposal_log", "dispute_log"}
 OTHERS = sorted({field.name for field in fields(Market)} - MOVED_BY_VOTES - {"market_id"})
 
 
@@ -50,11 +51,19 @@ def test_a_change_that_does_not_tell_what_was_before_is_written_whole() -> None:
 
 
 def test_the_narrow_row_holds_every_count() -> None:
+    leaf, log = leaf_hash(b"a"), Frontier().plus_all([leaf_hash(b"a")] * 3)
     after = replace(
-        market(), version=2, market_seq=3, votes_seq=4, proposal=Tally(5, 6, 7, 8), dispute=Tally(2**65, 9, 10, 11)
+        market(),
+        version=2,
+        market_seq=3,
+        votes_seq=4,
+        proposal=Tally(5, 6, 7, 8),
+        dispute=Tally(2**65, 9, 10, 11),
+        dispute_log=log,
     )
     row = codec.counts_row(Change(after, Deadline(NOON_S, ClockName.WALL), is_new=False))
-    assert row[1:] == (*(str(n) for n in (2, 3, 4, 5, 6, 7, 8, 2**65, 9, 10, 11)), str(NOON_S), "wall")
+    counts = tuple(str(n) for n in (2, 3, 4, 5, 6, 7, 8, 2**65, 9, 10, 11))
+    assert row[1:] == (*counts, "0", "", "3", f"{log.peaks[0].hex()}{leaf.hex()}", str(NOON_S), "wall")
 
 
 @pytest.mark.parametrize("account", [None, observed(), observed(final_outcome=True, total_volume=2**64 - 1)])

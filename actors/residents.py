@@ -1,0 +1,150 @@
+"""The markets that live in a shard, and what every decision about them needs: rules, times, epochs, alarms."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import structlog
+
+from actors.alarms import Alarms
+from actors.household import Household
+from actors.messages import Broken, Count, Drafted, Keep
+from actors.ports import AlertNote, Journal
+from actors.troubles import market_actor_broken
+from domain.commands import AdoptMarket, Command
+from domain.ids import MarketId, virtual_shard
+from domain.observed import ChainClock, ChainConfig
+from domain.rules import Now, Rules, Schedule
+
+log = structlog.get_logger("shard")
+_C = TypeVar("_C", bound=Command)
+
+
+@dataclass(slots=True)
+class ChainView:
+    """What the shard knows of the chain: GlobalConfig, and the clock carried on from its last reading."""
+
+    config: ChainConfig | None = None
+    clock: ChainClock | None = None
+    read_at_s: float = 0.0
+
+    def unix_s(self, monotonic_s: float) -> int | None:
+        """Chain time now, or None before the first reading; never runs ahead by more than the reading is old."""
+        if self.clock is None:
+            return None
+        return self.clock.unix_s + int(monotonic_s - self.read_at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """What the rules need besides the chain."""
+
+    schedule: Schedule
+    min_proposal_votes: int
+    wall_s: Callable[[], float]
+    monotonic_s: Callable[[], float]
+    new_id: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
+
+
+class Residents:
+    """Wakes markets from the journal, passes messages to their actors and keeps what was committed."""
+
+    def __init__(self, journal: Journal, settings: ShardSettings, household: Household | None = None) -> None:
+        self._journal = journal
+        self._settings = settings
+        self.household = household or Household()
+        self.alarms = Alarms()
+        self.chain = ChainView()
+        self.epochs: dict[int, int] = {}
+        self._bugs: dict[str, AlertNote] = {}
+        self.planned_work = False
+        """Set when a commit has planned a transaction; whoever tells the chain agent clears it."""
+        self.has_news = False
+        """Set when a commit has written to the outbox; whoever wakes the notifier clears it."""
+
+    async def known(self, commands: Mapping[int, _C], *, may_be_new: bool) -> dict[MarketId, list[int]]:
+        """Which commands go to which market, all of these markets awake; unknown ones only if a command adopts them."""
+        by_market: dict[MarketId, list[int]] = defaultdict(list)
+        for index, command in commands.items():
+            by_market[command.market_id].append(index)
+        asleep = [market_id for market_id in by_market if market_id not in self.household]
+        found = {market.market_id: (market, due) for market, due in await self._journal.load(asleep)} if asleep else {}
+        adopted = {
+            command.market_id for command in commands.values() if may_be_new and isinstance(command, AdoptMarket)
+        }
+        states: dict[MarketId, Any] = {
+            market_id: found.get(market_id, (None, None))
+            for market_id in asleep
+            if market_id in found or market_id in adopted
+        }
+        self.household.install(states)
+        return {market_id: indexes for market_id, indexes in by_market.items() if market_id in self.household}
+
+    def round(self, messages: Mapping[MarketId, Any]) -> dict[MarketId, Any]:
+        """One message to each market and each one's answer; a market that broke is named in the log and loads anew."""
+        answers = self.household.round(messages)
+        for market_id, answer in answers.items():
+            if isinstance(answer, Broken):
+                incident = self._settings.new_id()
+                log.error("market actor broke", market_id=market_id, error=answer.error, incident=incident)
+                answers[market_id] = replace(answer, incident=incident)
+                self._note_bug(market_id, answer.error, incident)
+                self.household.evict(market_id)
+        return answers
+
+    def count(self, messages: Mapping[MarketId, Count]) -> dict[MarketId, Drafted]:
+        """Drafts of the versions that count these votes, whose rows are in the open transaction already.
+
+        A bug here must undo those rows, so it ends the process like any doubt.
+        """
+        drafts = self.round(messages)
+        for draft in drafts.values():
+            assert isinstance(draft, Drafted) and draft.change is not None, f"votes that cannot be counted: {draft}"
+        return drafts
+
+    def keep(self, drafts: Sequence[Drafted]) -> None:
+        """These drafts are durable: they are the markets now, with their deadlines."""
+        self.household.round({draft.market_id: Keep() for draft in drafts})
+        for draft in drafts:
+            self.alarms.set(draft.market_id, draft.deadline)
+            self.planned_work = self.planned_work or bool(draft.change and draft.change.planned)
+            self.has_news = self.has_news or bool(draft.change and draft.change.feed)
+            if draft.market is None:  # looked at in vain: nothing to stay awake for
+                self.household.evict(draft.market_id)
+
+    async def tidy(self) -> None:
+        """Let markets that nobody touched for long fall asleep, and tell of bugs; call between two batches."""
+        self.household.passivate()
+        await self.tell_of_bugs()
+
+    async def tell_of_bugs(self) -> None:
+        """Raise the alerts of actors that broke, once their commands are done with."""
+        if self._bugs:
+            bugs, self._bugs = self._bugs, {}
+            await self._journal.raise_alerts(tuple(bugs.values()))
+
+    def _note_bug(self, market_id: MarketId, error: str, incident: str) -> None:
+        note = market_actor_broken(market_id, error, incident)
+        self._bugs[note.dedupe_key] = note
+
+    def epochs_of(self, markets: Iterable[MarketId]) -> dict[int, int]:
+        """What a transaction that writes these markets is fenced by."""
+        return {vshard: self.epochs[vshard] for vshard in {virtual_shard(market_id) for market_id in markets}}
+
+    def rules(self) -> Rules:
+        """What decisions depend on, as known right now."""
+        return Rules(self.chain.config, self._settings.schedule, self._settings.min_proposal_votes)
+
+    def now(self) -> Now:
+        """Before the first reading of the chain clock the wall clock stands in; nothing fires on it (see fire_due)."""
+        wall_s = int(self._settings.wall_s())
+        chain_s = self.chain.unix_s(self._settings.monotonic_s())
+        return Now(wall_s if chain_s is None else chain_s, wall_s, self._settings.new_id)
+
+    def wall_ms(self) -> int:
+        """Unix milliseconds, the time at which votes are accepted."""
+        return int(self._settings.wall_s() * 1000)

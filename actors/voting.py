@@ -1,0 +1,140 @@
+"""Votes through the API: admit, insert, count what the database took, commit, answer.
+
+The database alone says who voted before (T2). An exception out of here means that memory may differ from the journal.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from actors.messages import Admit, Admitted, Answer, Broken, Count, Drafted, Failed
+from actors.ports import Ballot, Journal, JournalTransaction, RecordedVote
+from actors.residents import Residents
+from domain.commands import CastVote
+from domain.ids import MarketId
+from domain.outcomes import VoteTaken
+from domain.refusals import AlreadyVoted, MarketNotFound, Refusal, RequestIdReused
+from domain.rules import Now, Rules
+from domain.votelog import leaf_of
+
+
+class Voting:
+    """Takes the votes of a batch into the journal, in one transaction."""
+
+    def __init__(self, journal: Journal, residents: Residents) -> None:
+        self._journal = journal
+        self._residents = residents
+
+    async def vote(self, votes: Mapping[int, CastVote]) -> dict[int, Answer]:
+        """Take these votes and answer each; durable when this returns."""
+        by_market = await self._residents.known(votes, may_be_new=False)
+        answers: dict[int, Answer] = {
+            index: MarketNotFound(vote.market_id) for index, vote in votes.items() if vote.market_id not in by_market
+        }
+        if not by_market:
+            return answers
+        rules, now = self._residents.rules(), self._residents.now()
+        admissions = self._residents.round(
+            {
+                market_id: Admit(tuple(votes[index] for index in indexes), rules, now)
+                for market_id, indexes in by_market.items()
+            }
+        )
+        ballots, refused = _sort_admissions(votes, by_market, admissions, self._residents.wall_ms(), answers)
+        if not ballots and not refused:
+            return answers
+        async with self._journal.transaction(self._residents.epochs_of(by_market)) as transaction:
+            counted = await self._take(transaction, ballots, rules, now, answers)
+            await _look_up(transaction, votes, {**refused, **_rejected(ballots, answers)}, answers)
+        self._residents.keep(counted)
+        return answers
+
+    async def _take(
+        self,
+        transaction: JournalTransaction,
+        ballots: Mapping[int, Ballot],
+        rules: Rules,
+        now: Now,
+        answers: dict[int, Answer],
+    ) -> list[Drafted]:
+        """Insert the ballots and save the versions that count those which went in; answers for these are set."""
+        if not ballots:
+            return []
+        inserted = await transaction.insert_ballots(list(ballots.values()))
+        taken = {index: ballot for index, ballot in ballots.items() if ballot.vote.vote_id in inserted}
+        by_market: dict[MarketId, list[Ballot]] = defaultdict(list)
+        for ballot in taken.values():
+            by_market[ballot.vote.market_id].append(ballot)
+        drafts = self._residents.count({at: Count(tuple(each), (), rules, now) for at, each in by_market.items()})
+        if drafts:
+            await transaction.save([draft.change for draft in drafts.values() if draft.change])
+        for index, ballot in taken.items():
+            vote, draft = ballot.vote, drafts[ballot.vote.market_id]
+            assert draft.market is not None
+            sequence, leaf = draft.places[vote.vote_id]
+            answers[index] = VoteTaken(vote.vote_id, draft.market.tally(vote.vote_type), False, sequence, leaf)
+        return list(drafts.values())
+
+
+async def _look_up(
+    transaction: JournalTransaction,
+    votes: Mapping[int, CastVote],
+    open_questions: Mapping[int, Refusal | None],
+    answers: dict[int, Answer],
+) -> None:
+    """Answer votes that did not go in: a repeat as the first time, else the refusal, else AlreadyVoted."""
+    if not open_questions:
+        return
+    stored = await transaction.recorded([votes[index] for index in open_questions])
+    repeats: dict[int, RecordedVote] = {}
+    for index, refusal in open_questions.items():
+        verdict = _verdict(votes[index], stored.get(votes[index].vote_id), refusal)
+        if isinstance(verdict, RecordedVote):
+            repeats[index] = verdict
+        else:
+            answers[index] = verdict
+    standings = await transaction.standings([vote.entry for vote in repeats.values()]) if repeats else ()
+    for (index, vote), standing in zip(repeats.items(), standings, strict=True):
+        leaf = leaf_of(vote.entry)
+        answers[index] = VoteTaken(vote.entry.vote_id, standing.tally, True, standing.sequence, leaf)
+
+
+def _sort_admissions(
+    votes: Mapping[int, CastVote],
+    by_market: Mapping[MarketId, list[int]],
+    admissions: Mapping[MarketId, Admitted | Broken],
+    accepted_at_ms: int,
+    answers: dict[int, Answer],
+) -> tuple[dict[int, Ballot], dict[int, Refusal]]:
+    """Split votes into ballots to insert and refusals to look up; votes of a broken actor are answered at once."""
+    ballots: dict[int, Ballot] = {}
+    refused: dict[int, Refusal] = {}
+    for market_id, indexes in by_market.items():
+        admission = admissions[market_id]
+        if isinstance(admission, Broken):
+            answers.update(dict.fromkeys(indexes, Failed(admission.incident)))
+            continue
+        for index, refusal in zip(indexes, admission.refusals, strict=True):
+            if refusal is None:
+                ballots[index] = Ballot(votes[index], admission.next_version, accepted_at_ms)
+            else:
+                refused[index] = refusal
+    return ballots, refused
+
+
+def _rejected(ballots: Mapping[int, Ballot], answers: Mapping[int, Answer]) -> dict[int, None]:
+    return {index: None for index in ballots if index not in answers}
+
+
+def _verdict(vote: CastVote, stored: RecordedVote | None, refusal: Refusal | None) -> RecordedVote | Refusal:
+    """A stored vote of the same call or the same request_id and body is a repeat; another body is its own refusal."""
+    if stored is None:
+        return refusal or AlreadyVoted(vote.market_id)
+    entry = stored.entry
+    if entry.vote_id == vote.vote_id:
+        return stored
+    if vote.request_id is not None and stored.request_id == vote.request_id:
+        same = (entry.market_id, entry.vote_type, entry.choice) == (vote.market_id, vote.vote_type, vote.choice)
+        return stored if same else RequestIdReused(vote.market_id, vote.request_id)
+    return refusal or AlreadyVoted(vote.market_id)

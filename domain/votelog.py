@@ -1,0 +1,83 @@
+"""The log of votes: what one entry says, and the bytes of it that are hashed.
+
+A market has one log for each vote type. An entry is a vote that was accepted, from the API or from the chain; a chain
+vote of a wallet that had voted through the API is a new entry, and the tally is that of each wallet's last entry (P4).
+Entries stand in the order of (market_version, vote_id); `sequence` is the place in it, from 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain import merkle
+from domain.commands import CastVote, RecordChainVote
+from domain.ids import MarketId, Wallet
+from domain.tally import VoteType, word_of
+
+FORMAT = "zmart.vote.v1"
+API, CHAIN = "api", "chain"
+ABSENT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One accepted vote with everything that its leaf says."""
+
+    market_id: MarketId
+    vote_type: VoteType
+    wallet: Wallet
+    choice: bool
+    weight: int
+    weight_slot: int | None
+    source: str
+    transaction_signature: str | None
+    vote_id: str
+    """A UUID in lower case."""
+    accepted_at_ms: int
+    """Unix milliseconds of the clock of whoever took it."""
+    market_version: int
+    wallet_signature: str | None
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands among the entries of its log."""
+        return self.market_version, self.vote_id
+
+
+def entry_of(vote: CastVote | RecordChainVote, accepted_at_ms: int, market_version: int) -> LogEntry:
+    """The entry that a vote becomes when this version of the market takes it."""
+    source, transaction_signature, wallet_signature = (
+        (CHAIN, vote.transaction_signature, None)
+        if isinstance(vote, RecordChainVote)
+        else (API, None, vote.wallet_signature)
+    )
+    return LogEntry(
+        market_id=vote.market_id,
+        vote_type=vote.vote_type,
+        wallet=vote.wallet,
+        choice=vote.choice,
+        weight=vote.weight,
+        weight_slot=vote.weight_slot,
+        source=source,
+        transaction_signature=transaction_signature,
+        vote_id=vote.vote_id,
+        accepted_at_ms=accepted_at_ms,
+        market_version=market_version,
+        wallet_signature=wallet_signature,
+    )
+
+
+def leaf_bytes(entry: LogEntry) -> bytes:
+    """The 13 lines that are hashed: UTF-8, one LF between two, none at the end, `-` for what is absent."""
+    weight_slot = ABSENT if entry.weight_slot is None else entry.weight_slot
+    word = word_of(entry.vote_type, entry.choice)
+    return (
+        f"{FORMAT}\n{entry.market_id}\n{entry.vote_type.value}\n{entry.wallet}\n{word}\n"
+        f"{entry.weight}\n{weight_slot}\n{entry.source}\n{entry.transaction_signature or ABSENT}\n{entry.vote_id}\n"
+        f"{entry.accepted_at_ms}\n{entry.market_version}\n{entry.wallet_signature or ABSENT}"
+    ).encode()
+
+
+def leaf_of(entry: LogEntry) -> bytes:
+    """The hash under which the entry stands in its log."""
+    return merkle.leaf_hash(leaf_bytes(entry))
