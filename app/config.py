@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.schedule import CronSchedule
@@ -105,6 +105,18 @@ class Settings(BaseSettings):
     )
     breaker_open_s: float | None = Field(
         None, gt=0, le=600, description="How long it is left alone; unset: 60 s, 1 s for the local ledger"
+    )
+
+    helius_api_key: SecretStr | None = Field(None, description="Helius' key, for `zmart webhook`")
+    helius_url: str = Field("https://api.helius.xyz", description="Helius' API")
+    helius_network: Literal["mainnet", "devnet"] = Field(
+        "mainnet", description="Whose transactions the webhook at Helius posts"
+    )
+    webhook_url: str | None = Field(
+        None, description="Where Helius posts: the public https address of Envoy, with /webhooks/events"
+    )
+    reconcile_s: int = Field(
+        600, ge=10, le=86_400, description="How often the indexer compares the database with the chain, in seconds"
     )
 
     shards: int = Field(
