@@ -22,14 +22,10 @@ What no patch cures, and is therefore a rule:
 
 import contextlib
 import ctypes
-import enum
-import hmac
 import importlib.metadata
-import io
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Callable
@@ -37,33 +33,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from thespian.system import multiprocCommon, transport, utilis
+from thespian.system import multiprocCommon, simpleSystemBase, transport, utilis
 from thespian.system.admin import adminCore
 from thespian.system.transport import IPBase, SendStatus, TCPTransport, streamBuffer
 
+from actors.frames import ADMITTED_PACKAGES, BoundedBuffer, RefusedFrame, SealedPickle, forget_refusals
+
 PINNED_VERSION = "4.0.1"
 SECRET_BYTES_MIN = 32
-FRAME_BYTES_MAX = 8 * 2**20  # a batch is capped at 256 KiB; 8 MiB takes 89 ms to send, 64 MiB 1.8 s
-PREFIX_BYTES_MAX = 20  # Thespian asks for 20 bytes while it does not know the length
-MAC_BYTES = 32
 TRANSMIT_MAX = timedelta(seconds=5)  # a message that nobody takes is dropped: all that matters is asked for again
 LOG_BYTES_MAX = 2**20  # per file, and Thespian keeps one old file
-
-ADMITTED_PACKAGES = ("actors", "domain", "thespian.actors", "thespian.system")
-_ADMITTED_CLASSES = frozenset({
-    *(("builtins", name) for name in ("bytearray", "complex", "frozenset", "range", "set", "slice")),
-    *(("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
-    ("uuid", "UUID"), ("uuid", "SafeUUID"),
-    ("socket", "AddressFamily"), ("socket", "SocketKind"),  # inside every actor address
-    ("logging", "LogRecord"),  # from an actor to the logger
-})  # fmt: skip
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _settings: tuple[bytes, Path | None, str, tuple[str, ...]] | None = None
 _admin_pid: int | None = None
-_refused_frames = 0
 
 
 class UnknownThespian(RuntimeError):
@@ -72,10 +57,6 @@ class UnknownThespian(RuntimeError):
 
 class AdminMissing(ConnectionError):
     """No admin answers at the given address, and this process must not start one."""
-
-
-class RefusedFrame(ValueError):
-    """A frame that was not sealed with our secret, or that names a class outside the admitted packages."""
 
 
 def harden(
@@ -100,7 +81,8 @@ def harden(
     os.environ["THESPIAN_BASE_IPADDR"] = host
     _direct_log(log_dir)
     _listen_on_advertised_address()
-    _seal_frames(_SealedPickle(secret, admitted))
+    _seal_frames(SealedPickle(secret, admitted))
+    _describe_no_messages()
     _fix_lifecycle()
     transport.DEFAULT_MAX_TRANSMIT_PERIOD = TRANSMIT_MAX  # stock: 5 minutes in one of 20 slots for a peer that hangs
     _settings = wanted
@@ -126,11 +108,6 @@ def die_with_parent(sig: signal.Signals = signal.SIGKILL, parent_pid: int | None
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != expected:
         os._exit(70)
-
-
-def refused_frames() -> int:
-    """How many frames this process refused since it started."""
-    return _refused_frames
 
 
 def admin_pid() -> int | None:
@@ -171,99 +148,9 @@ def _listen_on_advertised_address() -> None:
 # --- frames ---------------------------------------------------------------------------------------------------------
 
 
-def _count_refusal() -> None:
-    global _refused_frames
-    _refused_frames += 1
-
-
-class _Pickler(pickle.Pickler):
-    """Writes a member of an enum as its class and value, whatever the Python release would do.
-
-    3.11.2, Debian 12's, writes `getattr(class, name)`, which nobody should be let in with. 0.3 ms for 1,024 votes.
-    """
-
-    def reducer_override(self, obj: Any) -> Any:
-        return (type(obj), (obj.value,)) if isinstance(obj, enum.Enum) else NotImplemented
-
-
-class _AdmittedUnpickler(pickle.Unpickler):
-    """Builds classes of the admitted packages only. The second wall: the seal was checked before it sees a byte."""
-
-    def __init__(self, body: bytes, admitted: tuple[str, ...], known: dict[tuple[str, str], type]) -> None:
-        super().__init__(io.BytesIO(body))
-        self._admitted = admitted
-        self._known = known
-
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) not in self._known:
-            self._known[module, name] = self._look_up(module, name)
-        return self._known[module, name]
-
-    def _look_up(self, module: str, name: str) -> type:
-        if (module, name) not in _ADMITTED_CLASSES and not self._inside(module):
-            raise RefusedFrame(f"{module}.{name} is not admitted")
-        found = super().find_class(module, name)
-        # A dotted name walks attributes: ("thespian.actors", "os.system") is a function of another module.
-        if not isinstance(found, type) or (found.__module__ != module and not self._inside(found.__module__)):
-            raise RefusedFrame(f"{module}.{name} is not a class of an admitted package")
-        return found
-
-    def _inside(self, module: str) -> bool:
-        return any(module == package or module.startswith(package + ".") for package in self._admitted)
-
-
-class _SealedPickle:
-    """Stands in for the pickle module inside the TCP transport: a frame is HMAC-SHA256(body) followed by the body.
-
-    The seal proves that the sender holds the secret, not that the frame is fresh: a key and an epoch are for that.
-    """
-
-    def __init__(self, secret: bytes, admitted: tuple[str, ...]) -> None:
-        self._secret = secret
-        self._admitted = admitted
-        self._known: dict[tuple[str, str], type] = {}
-
-    def dumps(self, message: Any) -> bytes:
-        written = io.BytesIO()
-        _Pickler(written, protocol=5).dump(message)
-        body = written.getvalue()
-        return hmac.digest(self._secret, body, "sha256") + body
-
-    def loads(self, frame: bytes) -> Any:
-        try:
-            return self._open(frame)
-        except Exception as error:
-            _count_refusal()
-            raise RefusedFrame(str(error)) from error
-
-    def _open(self, frame: bytes) -> Any:
-        body = frame[MAC_BYTES:]
-        if not hmac.compare_digest(frame[:MAC_BYTES], hmac.digest(self._secret, body, "sha256")):
-            raise RefusedFrame("bad seal")
-        return _AdmittedUnpickler(body, self._admitted, self._known).load()
-
-
-class _BoundedBuffer(streamBuffer.ReceiveBuffer):  # type: ignore[misc]  # untyped base
-    """Thespian's reader of `length>frame`, with bounds: stock, "-5>" reaches recv(-5), which kills the process."""
-
-    def addMore(self, buf: bytes) -> None:  # noqa: N802  # Thespian's name
-        try:
-            super().addMore(buf)
-            self._check_bounds()
-        except ValueError as error:  # RefusedFrame, or a length that is not a number
-            _count_refusal()
-            raise RefusedFrame(str(error)) from error
-
-    def _check_bounds(self) -> None:
-        if self._size is None and len(self._buf) > PREFIX_BYTES_MAX:
-            raise RefusedFrame("no length prefix")
-        if self._size is not None and not MAC_BYTES < self._size <= FRAME_BYTES_MAX:
-            raise RefusedFrame(f"a frame of {self._size} bytes")
-
-
-def _seal_frames(sealed: _SealedPickle) -> None:
+def _seal_frames(sealed: SealedPickle) -> None:
     TCPTransport.serializer = sealed
-    TCPTransport.ReceiveBuffer = _BoundedBuffer
+    TCPTransport.ReceiveBuffer = BoundedBuffer
     TCPTransport.ackMsg = streamBuffer.toSendBuffer(streamBuffer.ackPacket, sealed.dumps)
     TCPTransport.ackDataErrMsg = streamBuffer.toSendBuffer(streamBuffer.ackDataErrPacket, sealed.dumps)
     TCPTransport.TCPTransport._check_XMIT_4_done = _failing_on_refusal(TCPTransport.TCPTransport._check_XMIT_4_done)
@@ -279,6 +166,25 @@ def _failing_on_refusal(check: Callable[..., Any]) -> Callable[..., Any]:
             return self._finishIntent(intent, SendStatus.BadPacket)
 
     return checked
+
+
+def _describe_no_messages() -> None:
+    """Stock writes out every message several times for debug lines that nobody reads: a third of a shard's work."""
+    transport.TransmitIntent.identify = _kind_and_target
+    transport.ReceiveEnvelope.identify = _kind_and_sender
+    simpleSystemBase.actor_base_receive = _receive
+
+
+def _kind_and_target(self: Any) -> str:
+    return f"TransportIntent({self.targetAddr}, {type(self.message).__name__}, {self.result})"
+
+
+def _kind_and_sender(self: Any) -> str:
+    return f"ReceiveEnvelope(from: {self.sender}, {type(self.message).__name__})"
+
+
+def _receive(actor: Any, message: Any, sender: Any) -> None:
+    actor.receiveMessage(message, sender)
 
 
 # --- life and death -------------------------------------------------------------------------------------------------
@@ -299,12 +205,11 @@ def _born_clean(start: Callable[..., Any]) -> Callable[..., Any]:
     """The entry of a forked process: it dies with its parent, holds no descriptor but 0-2, and has refused no frame."""
 
     def started(*args: Any) -> Any:
-        global _refused_frames
         parent = multiprocessing.parent_process()
         assert parent is not None, "a Thespian process is forked by multiprocessing"
         die_with_parent(parent_pid=parent.pid)
         _shed_descriptors()
-        _refused_frames = 0
+        forget_refusals()
         return start(*args)
 
     return started

@@ -6,7 +6,6 @@ starts another one, which reads the truth again. Memory never leads the journal.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
 import structlog
+import uvloop
 from thespian.actors import Actor, ActorExitRequest, WakeupMessage
 
 from actors.factories import resolve
@@ -66,7 +66,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def __init__(self) -> None:
         super().__init__()
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._core: ShardCore | None = None
         self._journal: Journal | None = None
         self._slot = ""

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from thespian.system.transport import IPBase
 
-from actors import hardening
+from actors import frames, hardening
 from tests.support.eventually import eventually
 from tests.support.thespian.cast import address_of
 from tests.support.thespian.launcher import SECRET
@@ -291,7 +291,7 @@ FORGERIES: dict[str, Callable[[Path], bytes]] = {
     "a negative length": lambda _: b"-5>x",
     "a length that is no number": lambda _: b"five>12345",
     "no length at all": lambda _: b"x" * 100,
-    "a length beyond the bound": lambda _: b"%d>x" % (hardening.FRAME_BYTES_MAX + 1),
+    "a length beyond the bound": lambda _: b"%d>x" % (frames.FRAME_BYTES_MAX + 1),
     "a sealed pickle of a foreign class": lambda made: frame(sealed(pickle.dumps(Touch(made)))),
     "a sealed pickle of a module's function": lambda made: frame(sealed(pickled_call("os.mkdir", str(made)))),
     "sealed rubbish": lambda _: frame(sealed(b"rubbish")),

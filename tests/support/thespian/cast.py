@@ -77,7 +77,7 @@ class Parent(Actor):  # type: ignore[misc]  # untyped base
         return {"noticed": self.deaths, "watched": len(self._myRef._child_procs)}
 
     def answer_refused(self) -> int:
-        from actors.hardening import refused_frames
+        from actors.frames import refused_frames
 
         return refused_frames()
 
