@@ -84,15 +84,20 @@ def doctor(data_dir: Path | None, port_base: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["ledger"]))
-@click.option("--seconds", default=60.0, show_default=True, help="How long each run takes.")
-@click.option("--rounds", default=3, show_default=True, help="How often ours and the baseline take turns.")
-@click.option("--connections", default=32, show_default=True, help="Requests open at once.")
-def bench(name: str, seconds: float, rounds: int, connections: int) -> None:
-    """Measure one promise against a baseline of the same run; prints one JSON object."""
-    from app.bench import Shape, run
+@click.argument("name", type=click.Choice(["ledger", "votes", "bulk"]))
+@click.option("--seconds", type=float, help="How long each run takes.")
+@click.option("--rounds", type=int, help="How often ours and the baseline take turns.")
+@click.option("--connections", type=int, help="Requests, or messages of votes, open at once.")
+@click.option("--markets", type=int, multiple=True, help="Markets of a case; give it again for another case.")
+@click.option("--wallets", type=int, help="Voters of a case.")
+def bench(name: str, **shape: Any) -> None:
+    """Measure one promise against a baseline of the same run; prints one JSON object.
 
-    click.echo(run(name, Shape(seconds, rounds, connections)))
+    What is not given is as the benchmark's promise has it.
+    """
+    from app.bench import run
+
+    click.echo(run(name, **shape))
 
 
 main.add_command(webhook)

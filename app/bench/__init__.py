@@ -1,23 +1,22 @@
 """Benchmarks: each measures one promise against a baseline of the same run, in turns, and prints one JSON object.
 
 They must never be a test (nothing asserts milliseconds), and never measure inside the process that is measured.
-Start with `harness.py`; the names of `BENCHES` are those of `zmart bench NAME`.
+Start with `harness.py`; the names of `BENCHES` are those of `zmart bench NAME` and of the module that measures.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from app.bench.harness import Report, Shape
-from app.bench.ledger import ledger
-
-BENCHES: dict[str, Callable[[Shape], Report]] = {"ledger": ledger}
+BENCHES = ("ledger", "votes", "bulk")
 
 
-def run(name: str, shape: Shape) -> str:
-    """Run one benchmark; the JSON object it prints."""
-    return json.dumps(BENCHES[name](shape).json)
+def run(name: str, **changes: Any) -> str:
+    """Run one benchmark, its own shape changed by what is not None; the JSON object it prints."""
+    measured = import_module(f"app.bench.{name}")
+    return json.dumps(measured.measure(measured.SHAPE.changed(**changes)).json)
 
 
-__all__ = ["BENCHES", "Shape", "run"]
+__all__ = ["BENCHES", "run"]

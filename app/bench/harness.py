@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Figures = dict[str, Any]
@@ -14,11 +14,20 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How long each run takes, how often ours and the baseline take turns, and how many requests are open at once."""
+    """How long each run takes, how often ours and the baseline take turns, and what is open at once."""
 
     seconds: float = 60.0
     rounds: int = 3
     connections: int = 32
+    """Requests, or for votes in bulk messages, that are open at once."""
+    markets: tuple[int, ...] = ()
+    """Each number of markets is a case of its own."""
+    wallets: int = 0
+    """Voters of each case; every one votes at most once on each market."""
+
+    def changed(self, **changes: Any) -> Shape:
+        """This shape with everything that is neither None nor empty put in."""
+        return replace(self, **{name: value for name, value in changes.items() if value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +39,19 @@ class Report:
     baseline: Figures
     ratio: float
     runs: list[Figures]
+    cases: dict[str, Figures] = field(default_factory=dict)
 
     @property
     def json(self) -> Figures:
-        """The contract's object."""
-        return {
+        """The contract's object, with `cases` where there are several."""
+        told = {
             "bench": self.bench,
             "ours": self.ours,
             "baseline": self.baseline,
             "ratio": self.ratio,
             "runs": self.runs,
         }
+        return {**told, "cases": self.cases} if self.cases else told
 
 
 def in_turns(
@@ -63,6 +74,26 @@ def in_turns(
         ratio=round(statistics.median(float(pair["ratio"]) for pair in pairs), 3),
         runs=pairs,
     )
+
+
+def worst(reports: Mapping[str, Report]) -> Report:
+    """Several cases as one report: that of the lowest ratio, with the medians of all under their names."""
+    lowest = min(reports.values(), key=lambda report: report.ratio)
+    cases = {
+        name: {"ours": report.ours, "baseline": report.baseline, "ratio": report.ratio}
+        for name, report in reports.items()
+    }
+    runs = [{"case": name, **run} for name, report in reports.items() for run in report.runs]
+    return replace(lowest, runs=runs, cases=cases)
+
+
+def percentiles(latencies_s: list[float]) -> Figures:
+    """Median and 99th percentile, milliseconds."""
+    ordered = sorted(latencies_s)
+    return {
+        "p50_ms": round(ordered[len(ordered) // 2] * 1_000, 2),
+        "p99_ms": round(ordered[len(ordered) * 99 // 100] * 1_000, 2),
+    }
 
 
 def _middle(runs: list[Figures], figure: str) -> Figures:

@@ -23,7 +23,7 @@ import uvloop
 from solders.hash import Hash
 from solders.keypair import Keypair
 
-from app.bench.harness import Figures, Report, Shape, in_turns
+from app.bench.harness import Figures, Report, Shape, in_turns, percentiles
 from app.bench.transactions import KINDS, Mix
 from app.clock import monotonic_s
 from app.embedded.loopback import LOOPBACK, free_port_base
@@ -40,7 +40,10 @@ REFRESH_S = 0.4
 POLL_S = 0.05
 
 
-def ledger(shape: Shape) -> Report:
+SHAPE = Shape()
+
+
+def measure(shape: Shape) -> Report:
     """Alternate ours and the baseline; compared is `tx_per_s`, what was answered with a signature."""
     return in_turns("ledger", "tx_per_s", shape.rounds, lambda: _run(_ours(shape)), lambda: _run(_baseline(shape)))
 
@@ -87,7 +90,6 @@ class Load:
             self.refused[str(answer["error"]["message"])] += 1
 
     def _figures(self, took_s: float) -> Figures:
-        ordered = sorted(self.latencies_s)
         full_seconds = [self.by_second[second] for second in range(int(took_s))]
         return {
             "tx_per_s": round(self.accepted.total() / took_s, 1),
@@ -96,8 +98,7 @@ class Load:
             "accepted": self.accepted.total(),
             "accepted_by_kind": dict(self.accepted),
             "refused": dict(self.refused),
-            "p50_ms": round(ordered[len(ordered) // 2] * 1_000, 2),
-            "p99_ms": round(ordered[len(ordered) * 99 // 100] * 1_000, 2),
+            **percentiles(self.latencies_s),
         }
 
 
