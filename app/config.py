@@ -125,6 +125,24 @@ class Settings(BaseSettings):
     aggregation_cron: str = Field("*/5 * * * *", description="When changed tallies go on chain, in chain time (UTC)")
     min_proposal_votes: int = Field(10, ge=1, description="Votes below which a proposal is never approved")
 
+    solana_ws_url: str | None = Field(
+        None, description="Solana PubSub for log subscriptions; unset: beside the JSON-RPC, or the local ledger's"
+    )
+    webhook_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Live secrets of the webhook, two while one is replaced, comma separated; unset: one is generated",
+    )
+    webhook_auth: Literal["either", "authorization", "signature"] = Field(
+        "either", description="What a webhook must bring: the secret in `Authorization`, an HMAC of its body, or either"
+    )
+    index_workers: int = Field(
+        2, ge=1, le=16, description="Workers of one indexer on the inbox, and as many on effects"
+    )
+    index_sweep_s: float = Field(
+        10.0, gt=0, le=3600, description="How often the chain is searched for transactions that nobody brought, seconds"
+    )
+    index_from_slot: int = Field(0, ge=0, description="Where a new database begins to search")
+
     grpc_reflection: bool = Field(True, description="Server reflection for grpcurl")
     service_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Keys of internal services, comma separated; unset: one is generated"
@@ -142,7 +160,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("service_keys", "ws_origins", "solana_rpc_fallbacks"):
+        for name in ("service_keys", "ws_origins", "solana_rpc_fallbacks", "webhook_secrets"):
             if isinstance(text := values.get(name), str):
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
         return values
@@ -160,7 +178,11 @@ class Settings(BaseSettings):
         return self
 
     def _refuse_developer_defaults(self) -> None:
-        needed = ("database_url", "redis_url", "solana_rpc_url", "backend_keypair", "token_key", "service_keys")
+        urls, secrets = (
+            ("database_url", "redis_url", "solana_rpc_url"),
+            ("token_key", "service_keys", "webhook_secrets"),
+        )
+        needed = (*urls, "backend_keypair", *secrets)
         missing = [name for name in needed if not getattr(self, name)]
         if "program_id" not in self.model_fields_set:
             missing.append("program_id")
@@ -188,6 +210,15 @@ class Settings(BaseSettings):
     def rpc_urls(self) -> tuple[str, ...]:
         """Every endpoint of Solana, best first."""
         return (self.rpc_url, *self.solana_rpc_fallbacks)
+
+    @property
+    def ws_url(self) -> str:
+        """Where Solana's log subscriptions are: configured, the local ledger's, or beside the JSON-RPC."""
+        if self.solana_ws_url is not None:
+            return self.solana_ws_url
+        if self.solana_rpc_url is None:
+            return f"ws://{self.host}:{self.ports.ledger_pubsub}"
+        return "ws" + self.solana_rpc_url.removeprefix("http")
 
     @property
     def rpc_breaker_s(self) -> float:

@@ -67,6 +67,11 @@ def service_keys(settings: Settings) -> tuple[str, ...]:
     return settings.service_keys or (kept_secret(settings.data_dir / "service.key"),)
 
 
+def webhook_secrets(settings: Settings) -> tuple[str, ...]:
+    """The live secrets of the webhook: configured, or one that is made for the data dir."""
+    return settings.webhook_secrets or (kept_secret(settings.data_dir / "webhook.secret"),)
+
+
 def doorkeeper(settings: Settings) -> Doorkeeper:
     """Turns headers into callers."""
     return Doorkeeper(tokens(settings), ServiceKeys(hash_service_key(key) for key in service_keys(settings)))

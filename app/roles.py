@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -14,6 +16,7 @@ from app.config import Settings
 from app.logs import configure_logs
 
 STOP_GRACE_S = 10.0
+INDEXER_STATUS_FILE = "indexer.json"
 
 
 def serve_role(role: str, settings: Settings) -> None:
@@ -32,6 +35,8 @@ def serve_role(role: str, settings: Settings) -> None:
             _run(_bridge(settings))
         case "notifier":
             _run(_notifier(settings))
+        case "indexer":
+            _run(_indexer(settings))
         case _:
             raise ValueError(f"unknown role {role}")
 
@@ -96,3 +101,20 @@ async def _notifier(settings: Settings) -> None:
     from app.wiring_feed import run_notifier
 
     await run_notifier(settings, stop_event())
+
+
+async def _indexer(settings: Settings) -> None:
+    """The indexer; a stop between two transactions loses nothing, so it simply ends what is under way."""
+    from app.roles_actors import write_status
+    from app.wiring_index import opened_indexer
+
+    stop = stop_event()
+    async with opened_indexer(settings) as indexer:
+        working = asyncio.create_task(indexer.run())
+        stopping = asyncio.create_task(stop.wait())
+        write_status(settings.data_dir / INDEXER_STATUS_FILE, {"run_id": settings.run_id, "pid": os.getpid()})
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working

@@ -29,8 +29,8 @@ from rich.table import Table
 from app import clock
 from app.config import Settings
 from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
-from app.embedded.loopback import kept_secret
-from app.identities import service_keys, tokens
+from app.identities import service_keys, tokens, webhook_secrets
+from app.roles import INDEXER_STATUS_FILE
 from app.roles_actors import STATUS_FILE
 from app.runner import TICK_S, NotReady, Role, RoleEnded, Runner, StartFailed
 from identity import OPERATOR_TTL_S, Tier
@@ -40,6 +40,7 @@ from storage.outages import StorageUnavailable
 log = structlog.get_logger("up")
 CONNECTION_FILE = "connection.json"
 LOCK_FILE = "up.lock"
+WEBHOOK_PATH = "/webhooks/events"
 PROBE_S = 1.0
 REFRESH_S = 1.0
 """How often connection.json follows pids that changed."""
@@ -92,7 +93,10 @@ class System:
         self.runner.start(self._role("grpc", self._grpc_ready))
         self.runner.start(self._role("notifier", lambda: None))
         self.runner.start(self._role("bridge", self._bridge_ready))
+        self.runner.start(self._role("indexer", self._indexer_ready))
         self.runner.start(self._envoy().role())
+        if self.settings.solana_rpc_url is None:
+            self._register_webhook()
         self.connection = self._connection(database_url, redis_url)
         self._write_connection()
 
@@ -168,12 +172,31 @@ class System:
     # --- readiness ------------------------------------------------------------------------------------------------
 
     def _ledger_ready(self) -> None:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "getHealth"}).encode()
+        if self._ask_ledger("getHealth").get("result") != "ok":
+            raise NotReady("the ledger is not healthy yet")
+
+    def _ask_ledger(self, method: str, *params: str) -> dict[str, Any]:
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}).encode()
         headers = {"content-type": "application/json"}
         request = urllib.request.Request(self.settings.rpc_url, body, headers)  # noqa: S310  # our own http URL
         with urllib.request.urlopen(request, timeout=PROBE_S) as response:  # noqa: S310
-            if json.load(response).get("result") != "ok":
-                raise NotReady("the ledger is not healthy yet")
+            answer: dict[str, Any] = json.load(response)
+        return answer
+
+    def _register_webhook(self) -> None:
+        """Have the local ledger post to our front door, as Helius would; without it the sweep finds everything."""
+        url = f"http://{self._at('envoy')}{WEBHOOK_PATH}"
+        try:
+            answer = self._ask_ledger("zmart_setWebhook", url, webhook_secrets(self.settings)[0])
+        except OSError as error:
+            answer = {"error": str(error)}
+        if "error" in answer:
+            log.warning("webhook not registered", error=answer["error"])
+
+    def _indexer_ready(self) -> None:
+        status = _read_status(self.data_dir / INDEXER_STATUS_FILE)
+        if status.get("run_id") != self.settings.run_id or not _is_alive(status["pid"]):
+            raise NotReady("the indexer is not up yet")
 
     def _actors_ready(self) -> None:
         if _read_status(self.data_dir / STATUS_FILE).get("run_id") != self.settings.run_id:
@@ -217,7 +240,7 @@ class System:
             "program_id": settings.program_id,
             "service_key": service_keys(settings)[0],
             "operator_token": tokens(settings).issue(None, Tier.ADMIN, OPERATOR_TTL_S).token,
-            "webhook_secret": kept_secret(self.data_dir / "webhook.secret"),
+            "webhook_secret": webhook_secrets(settings)[0],
             "admin_keypair": str(admin.absolute()) if admin else None,
             "backend_keypair": str(settings.backend_key_path.absolute()),
             "run_id": settings.run_id,
@@ -325,6 +348,14 @@ def _read_status(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return status
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def announce(connection: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -15,8 +16,20 @@ IDLE_CONNECTION_S = 300.0
 CLOSE_TIMEOUT_S = 5.0
 
 
+class OpenTransaction:
+    """Named statements inside one transaction; raises StorageUnavailable, after which only undoing is left."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+        """The rows of the named statement."""
+        with outages(name):
+            return list(await self._connection.fetch(sql(name), *arguments))
+
+
 class Database:
-    """Runs named statements, each as a transaction of its own.
+    """Runs named statements, each as a transaction of its own, or several in one.
 
     Guarantee: an answer or StorageUnavailable within about 12 s (5 to get a connection, 7 for the statement); nothing
     of the library leaks out. Connections are made when needed, so this exists before the server does.
@@ -31,6 +44,13 @@ class Database:
         with outages(name):
             async with self._pool.acquire(timeout=WAIT_FOR_CONNECTION_S) as connection:
                 return list(await connection.fetch(sql(name), *arguments))
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[OpenTransaction]:
+        """Open a transaction: leaving commits, an exception undoes and goes on its way."""
+        with outages("transaction"):
+            async with self._pool.acquire(timeout=WAIT_FOR_CONNECTION_S) as connection, connection.transaction():
+                yield OpenTransaction(connection)
 
     async def close(self) -> None:
         """Give the connections back; those still busy after `close_timeout_s` are cut off."""

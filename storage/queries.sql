@@ -640,6 +640,277 @@ INSERT INTO auth_nonces (nonce, address, message, expires_at) VALUES ($1, $2, $3
 -- name: take_nonce
 DELETE FROM auth_nonces WHERE nonce = $1 AND address = $2 RETURNING message, expires_at > now() AS is_valid;
 
+-- === indexer: bodies on their way in ===
+
+-- name: put_body
+INSERT INTO webhook_inbox (source, body) VALUES ($1, $2) RETURNING id;
+
+-- name: keep_sample
+-- Each new sample clears away those beyond the newest $3, so the table does not grow.
+WITH forgotten AS (
+    DELETE FROM webhook_inbox
+    WHERE id IN (SELECT id FROM webhook_inbox WHERE status = 'rejected' ORDER BY id DESC OFFSET $3 - 1)
+        AND status = 'rejected'
+)
+INSERT INTO webhook_inbox (source, body, status, last_error, ended_at) VALUES ('webhook', $1, 'rejected', $2, now());
+
+-- name: lease_bodies
+-- The try is counted before it is made, so that a body which kills its worker ends as well.
+WITH due AS (
+    SELECT id FROM webhook_inbox
+    WHERE status = 'pending' AND next_attempt_at <= now()
+    ORDER BY next_attempt_at, id
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE webhook_inbox AS w
+SET next_attempt_at = now() + make_interval(secs => $2), attempts = attempts + 1
+FROM due
+WHERE w.id = due.id
+RETURNING w.id, w.source, w.body, w.attempts;
+
+-- name: return_bodies
+UPDATE webhook_inbox
+SET next_attempt_at = now() + make_interval(secs => $2), last_error = $3,
+    attempts = attempts - CASE WHEN $4 THEN 0 ELSE 1 END
+WHERE id = ANY ($1::text[]::bigint[]) AND status = 'pending';
+
+-- name: finish_bodies
+UPDATE webhook_inbox SET status = 'done', ended_at = now()
+WHERE id = ANY ($1::text[]::bigint[]) AND status = 'pending';
+
+-- name: bury_body
+WITH buried AS (
+    UPDATE webhook_inbox SET status = 'dead', ended_at = now(), last_error = $2
+    WHERE id = $1 AND status = 'pending'
+    RETURNING body
+)
+INSERT INTO dead_letters (kind, body, error) SELECT 'webhook', body, $2 FROM buried;
+
+-- name: prune_inbox
+DELETE FROM webhook_inbox
+WHERE id IN (
+    SELECT id FROM webhook_inbox
+    WHERE status = 'done' AND ended_at < now() - make_interval(secs => $1)
+    ORDER BY ended_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id;
+
+-- === indexer: signatures on their way in ===
+
+-- name: want_transactions
+INSERT INTO wanted_transactions (signature, slot, source, next_attempt_at)
+SELECT signature, slot::bigint, source, now() + make_interval(secs => $4)
+FROM unnest(cells($1), cells($2), cells($3)) AS w (signature, slot, source)
+WHERE NOT EXISTS (
+    SELECT FROM indexed_transactions AS t WHERE t.signature = w.signature AND t.commitment <> 'dropped'
+)
+ORDER BY signature
+ON CONFLICT DO NOTHING;
+
+-- name: lease_wanted
+WITH due AS (
+    SELECT signature FROM wanted_transactions
+    WHERE next_attempt_at <= now()
+    ORDER BY next_attempt_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE wanted_transactions AS w
+SET next_attempt_at = now() + make_interval(secs => $2), attempts = attempts + 1
+FROM due
+WHERE w.signature = due.signature
+RETURNING w.signature, w.slot, w.source, w.attempts, extract(epoch FROM now() - w.wanted_at)::float8 AS age_s;
+
+-- name: return_wanted
+UPDATE wanted_transactions AS w
+SET next_attempt_at = now() + make_interval(secs => r.delay_s::float8), last_error = $3
+FROM unnest(cells($1), cells($2)) AS r (signature, delay_s)
+WHERE w.signature = r.signature;
+
+-- name: forget_wanted
+DELETE FROM wanted_transactions WHERE signature = ANY ($1::text[]);
+
+-- name: known_transactions
+SELECT signature FROM indexed_transactions WHERE signature = ANY ($1::text[]) AND commitment <> 'dropped'
+UNION ALL
+SELECT signature FROM wanted_transactions WHERE signature = ANY ($1::text[]);
+
+-- === indexer: what was read ===
+
+-- name: take_transactions
+-- Only what is news comes back: a new transaction, one that is back after its slot was dropped, or one whose place in
+-- its block is known by now. In the order of signatures, so that workers which meet wait in one order.
+INSERT INTO indexed_transactions AS t (
+    signature, slot, block_index, block_time, err, commitment, source, event_count, is_incomplete, settled_at
+)
+SELECT signature, slot::bigint, block_index::int, to_timestamp(block_time::float8), err, commitment, source,
+    event_count::int, is_incomplete::boolean, CASE WHEN commitment = 'finalized' THEN now() END
+FROM unnest(
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9)
+) AS n (signature, slot, block_index, block_time, err, commitment, source, event_count, is_incomplete)
+ORDER BY signature
+ON CONFLICT (signature) DO UPDATE
+SET slot = excluded.slot, block_index = excluded.block_index,
+    block_time = coalesce(excluded.block_time, t.block_time), err = excluded.err,
+    commitment = CASE WHEN t.commitment = 'dropped' THEN excluded.commitment ELSE t.commitment END,
+    settled_at = CASE WHEN t.commitment = 'dropped' THEN excluded.settled_at ELSE t.settled_at END,
+    event_count = excluded.event_count, is_incomplete = excluded.is_incomplete
+WHERE t.commitment = 'dropped'
+    OR (t.slot = excluded.slot AND t.block_index IS NULL AND excluded.block_index IS NOT NULL)
+RETURNING signature;
+
+-- name: take_events
+INSERT INTO event_logs AS e (
+    transaction_signature, event_index, event_hash, block_slot, block_index, block_time, event_type, market_id,
+    user_pubkey, event_data, raw, fault, commitment, timestamp
+)
+SELECT signature, event_index::int, event_hash, slot::bigint, block_index::int, to_timestamp(block_time::float8),
+    event_type, market_id, user_pubkey, event_data::jsonb, decode(raw, 'hex'), fault, commitment,
+    to_timestamp(unix_s::float8)
+FROM unnest(
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10),
+    cells($11), cells($12), cells($13), cells($14)
+) AS n (
+    signature, event_index, event_hash, slot, block_index, block_time, event_type, market_id, user_pubkey, event_data,
+    raw, fault, commitment, unix_s
+)
+ORDER BY signature, event_index::int
+ON CONFLICT ON CONSTRAINT event_logs_once DO UPDATE
+SET event_hash = excluded.event_hash, block_slot = excluded.block_slot, block_index = excluded.block_index,
+    block_time = excluded.block_time, event_type = excluded.event_type, market_id = excluded.market_id,
+    user_pubkey = excluded.user_pubkey, event_data = excluded.event_data, raw = excluded.raw, fault = excluded.fault,
+    commitment = excluded.commitment, timestamp = excluded.timestamp
+WHERE e.commitment = 'dropped'
+RETURNING transaction_signature, event_index;
+
+-- name: place_events
+UPDATE event_logs AS e SET block_index = t.block_index
+FROM indexed_transactions AS t
+WHERE t.signature = ANY ($1::text[]) AND e.transaction_signature = t.signature
+    AND e.block_index IS NULL AND t.block_index IS NOT NULL;
+
+-- name: market_ids_at
+SELECT pda, market_id FROM market_addresses WHERE pda = ANY ($1::text[])
+UNION
+SELECT pda, market_id FROM markets WHERE pda = ANY ($1::text[]);
+
+-- name: learn_addresses
+INSERT INTO market_addresses (pda, market_id)
+SELECT pda, market_id FROM unnest(cells($1), cells($2)) AS n (pda, market_id)
+ORDER BY pda
+ON CONFLICT DO NOTHING;
+
+-- name: indexer_cursor
+SELECT slot, signature, finalized_slot FROM indexer_cursor WHERE program_id = $1;
+
+-- name: move_cursor
+-- Never back: of two that sweep at once the one behind changes nothing.
+INSERT INTO indexer_cursor AS c (program_id, slot, signature, finalized_slot)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (program_id) DO UPDATE
+SET slot = greatest(c.slot, excluded.slot),
+    signature = CASE WHEN excluded.slot >= c.slot THEN coalesce(excluded.signature, c.signature) ELSE c.signature END,
+    finalized_slot = greatest(c.finalized_slot, excluded.finalized_slot),
+    swept_at = CASE WHEN $5 THEN now() ELSE c.swept_at END;
+
+-- === indexer: finality ===
+
+-- name: confirmed_signatures
+SELECT signature, slot FROM indexed_transactions
+WHERE commitment = 'confirmed' AND slot <= $1
+ORDER BY slot, signature
+LIMIT $2;
+
+-- name: settle_transactions
+UPDATE indexed_transactions SET commitment = $2, settled_at = now()
+WHERE signature = ANY ($1::text[]) AND commitment = 'confirmed'
+RETURNING signature;
+
+-- name: settle_events
+UPDATE event_logs SET commitment = $2
+WHERE transaction_signature = ANY ($1::text[]) AND commitment = 'confirmed'
+RETURNING transaction_signature, event_index, event_hash, block_slot, block_index,
+    extract(epoch FROM block_time)::bigint AS block_time_s, event_type, market_id, user_pubkey, event_data, raw, fault,
+    extract(epoch FROM timestamp)::bigint AS timestamp_s, commitment;
+
+-- name: move_transaction
+WITH moved AS (
+    UPDATE indexed_transactions SET slot = $2, block_index = NULL
+    WHERE signature = $1 AND commitment = 'confirmed' AND slot <> $2
+    RETURNING signature
+)
+UPDATE event_logs SET block_slot = $2, block_index = NULL
+FROM moved
+WHERE transaction_signature = moved.signature;
+
+-- name: forget_votes
+DELETE FROM market_effects WHERE kind = 'vote' AND transaction_signature = ANY ($1::text[]);
+
+-- === indexer: what markets are to hear ===
+
+-- name: add_effects
+INSERT INTO market_effects (market_id, kind, slot, transaction_signature, user_pubkey, vote_type)
+SELECT market_id, CASE WHEN signature IS NULL THEN 'observe' ELSE 'vote' END, slot::bigint, signature, user_pubkey,
+    vote_type
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5)) WITH ORDINALITY
+    AS n (market_id, slot, signature, user_pubkey, vote_type, place)
+ORDER BY place;
+
+-- name: lease_effects
+WITH due AS (
+    SELECT id FROM market_effects
+    WHERE next_attempt_at <= now()
+    ORDER BY next_attempt_at, id
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE market_effects AS m
+SET next_attempt_at = now() + make_interval(secs => $2), attempts = attempts + 1
+FROM due
+WHERE m.id = due.id
+RETURNING m.id, m.market_id, m.slot, m.transaction_signature, m.user_pubkey, m.vote_type, m.attempts;
+
+-- name: finish_effects
+DELETE FROM market_effects WHERE id = ANY ($1::text[]::bigint[]);
+
+-- name: defer_effects
+UPDATE market_effects AS m
+SET next_attempt_at = now() + make_interval(secs => d.delay_s::float8), last_error = $3,
+    attempts = attempts - CASE WHEN $4 THEN 0 ELSE 1 END
+FROM unnest(cells($1), cells($2)) AS d (id, delay_s)
+WHERE m.id = d.id::bigint;
+
+-- === indexer: what was given up ===
+
+-- name: bury
+INSERT INTO dead_letters (kind, body, error) VALUES ($1, $2, $3);
+
+-- name: dead_letters
+SELECT id, kind, body, error, to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created_at
+FROM dead_letters
+WHERE replayed_at IS NULL AND id > $1
+ORDER BY id
+LIMIT $2;
+
+-- name: mark_replayed
+UPDATE dead_letters SET replayed_at = now() WHERE id = $1 AND replayed_at IS NULL RETURNING kind, body;
+
+-- name: indexer_standing
+-- How far behind the way in is: seconds since the oldest waiting body came, slots and seconds of the last sweep.
+SELECT
+    (SELECT extract(epoch FROM now() - min(received_at))::float8 FROM webhook_inbox WHERE status = 'pending')
+        AS inbox_age_s,
+    (SELECT count(*) FROM webhook_inbox WHERE status = 'pending') AS inbox_count,
+    (SELECT count(*) FROM wanted_transactions) AS wanted_count,
+    (SELECT count(*) FROM market_effects) AS effect_count,
+    (SELECT count(*) FROM dead_letters WHERE replayed_at IS NULL) AS dead_count,
+    c.slot, c.finalized_slot - c.slot AS lag_slots, extract(epoch FROM now() - c.swept_at)::float8 AS swept_s
+FROM (SELECT $1::text AS program_id) AS p
+LEFT JOIN indexer_cursor AS c USING (program_id);
+
 -- === migrations ===
 
 -- name: make_ledger_of_migrations

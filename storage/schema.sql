@@ -429,18 +429,18 @@ CREATE TABLE market_effects (
     market_id text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('observe', 'vote')),
     slot bigint NOT NULL, -- the account must be read at this slot or later
-    block_index integer,
-    event_index integer,
-    transaction_signature text,
-    payload jsonb NOT NULL,
+    transaction_signature text, -- of a vote
+    user_pubkey text,
+    vote_type text CHECK (vote_type IN ('proposal', 'dispute')),
     attempts integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
     last_error text,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CHECK ((kind = 'vote') = (transaction_signature IS NOT NULL AND user_pubkey IS NOT NULL AND vote_type IS NOT NULL))
 );
 
 CREATE INDEX market_effects_due ON market_effects (next_attempt_at, id);
-CREATE INDEX market_effects_signature ON market_effects (transaction_signature);
+CREATE INDEX market_effects_votes ON market_effects (transaction_signature) WHERE kind = 'vote';
 
 -- Which market lives at which address: some events name the address only (CI 7).
 CREATE TABLE market_addresses (

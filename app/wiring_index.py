@@ -1,0 +1,80 @@
+"""How the indexer is joined: the chain's history and accounts, its tables, and the actors as its markets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from actors import hardening
+from app.config import Settings
+from app.roles_actors import harden
+from app.wiring import database_url
+from app.wiring_chain import chain_reader
+from app.wiring_grpc import Router
+from chain.accounts import ChainAccounts
+from chain.client import ChainReader
+from chain.history import ChainHistory
+from chain.subscription import LogSubscription
+from domain.commands import Command
+from domain.outcomes import Outcome
+from grpc_server import MarketFailed, Outage
+from indexer.ports import MarketBroke, MarketsAway, NoProjection
+from indexer.service import Indexer, IndexerParts, IndexerSettings
+from storage.database import Database, database_pool
+from storage.index_store import PostgresIndexStore
+
+
+class IndexMarkets:
+    """Adapts the actors' directory to the indexer's port."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def submit_many(self, commands: Sequence[Command]) -> Sequence[Outcome | MarketsAway | MarketBroke]:
+        """Carry out commands, each with an outcome or a failure of its own."""
+        return [_translated(outcome) for outcome in await self._router.submit_many(commands)]
+
+
+def _translated(outcome: Outcome | Outage) -> Outcome | MarketsAway | MarketBroke:
+    if isinstance(outcome, MarketFailed):
+        return MarketBroke(outcome.incident)
+    return MarketsAway(str(outcome)) if isinstance(outcome, Outage) else outcome
+
+
+def indexer_settings(settings: Settings) -> IndexerSettings:
+    """How often what is done."""
+    return IndexerSettings(
+        workers=settings.index_workers, sweep_s=settings.index_sweep_s, first_slot=settings.index_from_slot
+    )
+
+
+def indexer_parts(settings: Settings, database: Database, reader: ChainReader, router: Router) -> IndexerParts:
+    """What the indexer works with."""
+    return IndexerParts(
+        program_id=settings.program_id,
+        store=PostgresIndexStore(database, settings.program_id),
+        history=ChainHistory(reader.rpc, settings.program_id),
+        accounts=ChainAccounts(reader.rpc, reader.program),
+        markets=IndexMarkets(router),
+        projector=NoProjection(),
+        subscription=LogSubscription(settings.ws_url, settings.program_id),
+        dice=random.SystemRandom(),
+    )
+
+
+@asynccontextmanager
+async def opened_indexer(settings: Settings) -> AsyncIterator[Indexer]:
+    """An indexer that is to be run; commands wait until the actors are found."""
+    harden(settings)
+    hardening.forbid_admin_start()
+    router = Router(settings.ports.actor_admin)
+    router.directory.start()
+    database = await database_pool(database_url(settings), settings.database_pool, "zmart-indexer")
+    reader = chain_reader(settings)
+    try:
+        yield Indexer(indexer_parts(settings, database, reader, router), indexer_settings(settings))
+    finally:
+        router.directory.stop()
+        await reader.close()
+        await database.close()

@@ -1,0 +1,165 @@
+"""Sources and workers together: listens, sweeps, works the inbox, lets markets hear, settles; until cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from chain.accounts import ChainAccounts
+from chain.history import ChainHistory
+from chain.rpc import ChainUnavailable, RpcRefused
+from chain.subscription import SubscriptionEnded
+from domain.indexed import WantedTransaction
+from indexer.effects import Herald
+from indexer.fetcher import Fetcher, TransactionReader
+from indexer.filler import GapFiller
+from indexer.ports import IndexStore, Markets, Projector
+from indexer.preparing import Preparer
+from indexer.promoter import Promoter
+from indexer.recorder import Recorder
+from indexer.worker import InboxWorker
+
+HINT_DELAY_S = 1.5
+"""How long a hint waits before its transaction is asked for: the webhook usually brings it whole by then."""
+HINTS_MAX = 256
+"""Hints written at once; they are written as they come, and one lost is found by the next sweep."""
+RECONNECT_S = 0.5
+RECONNECT_S_MAX = 30.0
+OUTAGE_S = 1.0
+OUTAGE_S_MAX = 10.0
+PRUNE_AT_ONCE = 500
+
+log = structlog.get_logger("indexer")
+
+Step = Callable[[], Awaitable[bool]]
+
+
+class Hints(Protocol):
+    """A subscription to the program's signatures."""
+
+    def hints(self) -> AsyncIterator[tuple[str, int] | None]:
+        """None once subscribed, then (signature, slot); raises `SubscriptionEnded`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerSettings:
+    """How often what is done, in seconds."""
+
+    workers: int = 2
+    idle_s: float = 0.1
+    """Between two looks at an empty table."""
+    sweep_s: float = 10.0
+    settle_s: float = 1.0
+    inbox_kept_s: float = 3600.0
+    first_slot: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexerParts:
+    """What the indexer works with."""
+
+    program_id: str
+    store: IndexStore
+    history: ChainHistory
+    accounts: ChainAccounts
+    markets: Markets
+    projector: Projector
+    subscription: Hints | None
+    dice: random.Random
+
+
+class Indexer:
+    """All of it in one process; any number of processes may run at once. An outage is waited out, a bug ends it."""
+
+    def __init__(self, parts: IndexerParts, settings: IndexerSettings) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._heard = asyncio.Event()
+        self._gap = asyncio.Event()
+        self._gap.set()
+        recorder = Recorder(parts.store, parts.projector, self._heard)
+        preparer = Preparer(parts.program_id, parts.accounts, parts.store)
+        reader = TransactionReader(parts.history)
+        self.worker = InboxWorker(parts.program_id, parts.store, preparer, recorder)
+        self.fetcher = Fetcher(parts.store, reader, preparer, recorder, parts.dice)
+        self.filler = GapFiller(parts.history, parts.store, reader, preparer, recorder, settings.first_slot)
+        self.promoter = Promoter(parts.history, parts.store, parts.projector)
+        self.herald = Herald(parts.store, parts.history, parts.accounts, parts.markets)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        settings = self._settings
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(settings.workers):
+                tasks.create_task(self._repeat("inbox", self.worker.step, settings.idle_s))
+                tasks.create_task(self._repeat("effects", self.herald.step, settings.idle_s, self._heard))
+            tasks.create_task(self._repeat("fetch", self.fetcher.step, settings.idle_s * 2))
+            tasks.create_task(self._repeat("settle", self.promoter.step, settings.settle_s))
+            tasks.create_task(self._repeat("sweep", self._sweep, settings.sweep_s, self._gap))
+            tasks.create_task(self._repeat("prune", self._prune, settings.inbox_kept_s / 10))
+            if self._parts.subscription is not None:
+                tasks.create_task(self._listen(self._parts.subscription))
+
+    async def _repeat(self, name: str, step: Step, idle_s: float, wake: asyncio.Event | None = None) -> None:
+        """Step for ever: at once while there is work, after `idle_s` or a wake-up when there was none."""
+        pause_s = OUTAGE_S
+        while True:
+            if wake is not None:
+                wake.clear()
+            try:
+                busy = await step()
+                pause_s = OUTAGE_S
+            except (OSError, ChainUnavailable, RpcRefused) as outage:
+                log.warning("waits", what=name, error=str(outage), retry_in_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, OUTAGE_S_MAX)
+                continue
+            if not busy:
+                await _pause(idle_s, wake)
+
+    async def _sweep(self) -> bool:
+        await self.filler.sweep()
+        return False
+
+    async def _prune(self) -> bool:
+        return await self._parts.store.prune_inbox(self._settings.inbox_kept_s, PRUNE_AT_ONCE) == PRUNE_AT_ONCE
+
+    async def _listen(self, subscription: Hints) -> None:
+        """Take hints for ever; after each (re)connection the history is looked at, for what went by meanwhile."""
+        pause_s = RECONNECT_S
+        while True:
+            try:
+                async for hint in subscription.hints():
+                    pause_s = RECONNECT_S
+                    if hint is None:
+                        self._gap.set()
+                    else:
+                        await self._want(WantedTransaction(hint[0], hint[1], "subscription"))
+            except SubscriptionEnded as ended:
+                log.warning("subscription.ended", why=str(ended), retry_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RECONNECT_S_MAX)
+
+    async def _want(self, wanted: WantedTransaction) -> None:
+        try:
+            async with self._parts.store.transaction() as opened:
+                await opened.want([wanted], HINT_DELAY_S)
+        except OSError as outage:
+            log.warning("hint.lost", signature=wanted.signature, error=str(outage))
+
+
+async def _pause(idle_s: float, wake: asyncio.Event | None) -> None:
+    if wake is None:
+        await asyncio.sleep(idle_s)
+        return
+    try:
+        async with asyncio.timeout(idle_s):
+            await wake.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,56 @@
+"""Events on their way in, over a real database and a real ledger: written once, heard by markets, settled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from domain.commands import AdoptMarket
+from domain.lifecycle import Lifecycle
+from tests.support.indexing import Bench, open_bench
+from tests.support.ledger import Chain, market_id
+
+
+@pytest.fixture
+async def bench(chain: Chain, database_url: str) -> AsyncIterator[Bench]:
+    """An indexer over a new ledger and a new database."""
+    async with open_bench(chain, database_url) as opened:
+        yield opened
+
+
+async def test_a_webhook_becomes_an_event_and_its_market_is_adopted(bench: Bench) -> None:
+    market = await bench.chain.create_market()
+    await bench.put(bench.body())
+    await bench.work()
+    (event,) = await bench.rows.all("SELECT * FROM event_logs")
+    assert (event["event_type"], event["market_id"], event["commitment"]) == ("MarketCreated", market, "confirmed")
+    assert bench.markets.markets[market].state is Lifecycle.PROPOSED
+    assert await bench.rows.one("SELECT count(*) FROM market_effects") == 0
+    assert await bench.rows.one("SELECT status FROM webhook_inbox") == "done"
+
+
+async def test_the_gap_filler_reads_what_nobody_brought_in_the_order_of_the_chain(bench: Bench) -> None:
+    await bench.chain.create_market(1)
+    await bench.chain.create_market(2)
+    await bench.indexer.filler.sweep()
+    await bench.hear()
+    events = await bench.events()
+    assert [event[7] for event in events if event[6] == "MarketCreated"] == [market_id(1), market_id(2)]
+    assert events[0][6] == "GlobalConfigInitialized"
+    assert {command.market_id for command in bench.markets.commands if isinstance(command, AdoptMarket)} == {
+        market_id(1),
+        market_id(2),
+    }
+
+
+async def test_a_confirmed_event_is_finalized_once_no_fork_can_undo_it(bench: Bench) -> None:
+    await bench.chain.create_market()
+    await bench.put(bench.body())
+    await bench.work()
+    assert not await bench.indexer.promoter.step()
+    for _ in range(33):
+        bench.chain.ledger.tick()
+    assert await bench.indexer.promoter.step()
+    assert await bench.rows.one("SELECT commitment FROM event_logs") == "finalized"
+    assert await bench.rows.one("SELECT commitment FROM indexed_transactions") == "finalized"
