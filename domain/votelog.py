@@ -7,6 +7,7 @@ Entries stand in the order of (market_version, vote_id); `sequence` is the place
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from domain import merkle
@@ -81,3 +82,49 @@ def leaf_bytes(entry: LogEntry) -> bytes:
 def leaf_of(entry: LogEntry) -> bytes:
     """The hash under which the entry stands in its log."""
     return merkle.leaf_hash(leaf_bytes(entry))
+
+
+class Fate(enum.StrEnum):
+    """What became of a vote that is kept: it counts, a vote on chain took its place, or it was seen too late."""
+
+    COUNTED = "counted"
+    SUPERSEDED = "superseded"
+    LATE = "late"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedVote:
+    """A vote as it is kept, read back; late ones are no entries of the log."""
+
+    entry: LogEntry
+    fate: Fate
+    superseded_by: str | None = None
+    """The vote_id of the chain vote that counts instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """One attempt to bring a tally to the chain, as it is stored; `votes_size` None is older than the log."""
+
+    number: int
+    """Grows with the attempts, over all markets."""
+    aggregation_id: str
+    market_id: MarketId
+    vote_type: VoteType
+    votes_size: int | None
+    votes_root: str | None
+    yes_votes: int
+    no_votes: int
+    submitted_yes: int
+    submitted_no: int
+    percentage_bps: int
+    threshold_bps: int
+    threshold_met: bool
+    status: str
+    reason: str
+    transaction_signature: str | None
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a pair was sent that nobody voted for: a dispute without votes is upheld (decisions P5)."""
+        return self.yes_votes + self.no_votes == 0 and self.submitted_yes + self.submitted_no > 0

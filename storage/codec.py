@@ -19,7 +19,7 @@ from domain.market import Market
 from domain.merkle import HASH_BYTES, Frontier
 from domain.observed import ChainConfig, ObservedMarket
 from domain.tally import Tally, VoteType
-from domain.votelog import LogEntry
+from domain.votelog import Aggregation, Fate, LogEntry, LoggedVote
 from domain.votes import StoredVote
 
 Row = Mapping[str, Any]
@@ -200,6 +200,16 @@ def entry_of(row: Row) -> LogEntry:
         market_version=row["market_version"],
         wallet_signature=row["wallet_signature"],
     )
+
+
+def logged_of(row: Row) -> LoggedVote:
+    """The vote in a row with `vote_columns`, `fate` and `superseded_by`."""
+    return LoggedVote(entry_of(row), Fate(row["fate"]), row["superseded_by"])
+
+
+def aggregation_of(row: Row) -> Aggregation:
+    """The aggregation in a row of `aggregations_of`."""
+    return Aggregation(**{**row, "vote_type": VoteType(row["vote_type"])})
 
 
 def intent_row(intent: Intent) -> tuple[str, ...]:

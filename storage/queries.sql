@@ -187,6 +187,64 @@ FROM unnest(
     id, market_id, user_pubkey, vote_type, vote, weight, tx_signature, market_version, weight_slot, accepted_at_ms
 );
 
+-- name: log_entries
+-- Both walks go along an index from the position on; a page costs its own rows and those of one version more.
+SELECT *
+FROM (
+    (
+        SELECT {vote_columns}, 'counted' AS fate, NULL AS superseded_by
+        FROM vote_records AS v
+        WHERE v.market_id = $1 AND v.vote_type = $2 AND v.market_version BETWEEN $3::bigint AND $5::bigint
+            AND (v.market_version, v.id) > ($3::bigint, $4::text::uuid)
+        ORDER BY v.market_version, v.id
+        LIMIT $6
+    )
+    UNION ALL
+    (
+        SELECT {vote_columns},
+            CASE WHEN v.superseded_at_version <= $5::bigint THEN 'superseded' ELSE 'counted' END,
+            CASE WHEN v.superseded_at_version <= $5::bigint THEN v.superseded_by::text END
+        FROM uncounted_votes AS v
+        WHERE v.market_id = $1 AND v.vote_type = $2 AND v.reason = 'superseded'
+            AND v.market_version BETWEEN $3::bigint AND $5::bigint
+            AND (v.market_version, v.id) > ($3::bigint, $4::text::uuid)
+        ORDER BY v.market_version, v.id
+        LIMIT $6
+    )
+) AS entries
+ORDER BY market_version, vote_id::uuid
+LIMIT $6;
+
+-- name: late_votes
+SELECT {vote_columns}, v.reason AS fate, NULL AS superseded_by
+FROM uncounted_votes AS v
+WHERE v.market_id = $1 AND v.vote_type = $2 AND v.reason = 'late' AND v.market_version >= $3::bigint
+    AND (v.market_version, v.id) > ($3::bigint, $4::text::uuid)
+ORDER BY v.market_version, v.id
+LIMIT $5;
+
+-- name: log_entry
+SELECT {vote_columns}, 'counted' AS fate, NULL AS superseded_by
+FROM vote_records AS v
+WHERE v.market_id = $1 AND v.id = $2::text::uuid
+UNION ALL
+SELECT {vote_columns}, v.reason, v.superseded_by::text
+FROM uncounted_votes AS v
+WHERE v.market_id = $1 AND v.id = $2::text::uuid;
+
+-- name: log_entry_of_wallet
+SELECT {vote_columns}, 'counted' AS fate, NULL AS superseded_by
+FROM vote_records AS v
+WHERE v.market_id = $1 AND v.user_pubkey = $2 AND v.vote_type = $3;
+
+-- name: aggregations_of
+SELECT id AS number, intent_id::text AS aggregation_id, market_id, vote_type, votes_size, votes_root, yes_votes, no_votes,
+    submitted_yes, submitted_no, percentage_bps, threshold_bps, threshold_met, status, reason, transaction_signature
+FROM aggregation_results
+WHERE market_id = $1 AND id > $2
+ORDER BY id
+LIMIT $3;
+
 -- name: list_votes
 -- Newest first: a market's versions grow. Each type is walked down vote_records_version by itself, so a page costs its
 -- own rows and those of one version more, however many votes there are.

@@ -32,7 +32,7 @@ CREATE TABLE uncounted_votes (
     CHECK ((reason = 'superseded') = (superseded_by IS NOT NULL AND superseded_at_version IS NOT NULL))
 );
 
-CREATE INDEX uncounted_votes_version ON uncounted_votes (market_id, vote_type, market_version);
+CREATE INDEX uncounted_votes_version ON uncounted_votes (market_id, vote_type, reason, market_version);
 CREATE INDEX uncounted_votes_superseded ON uncounted_votes (market_id, vote_type, superseded_at_version)
     WHERE reason = 'superseded';
 CREATE UNIQUE INDEX uncounted_votes_request ON uncounted_votes (user_pubkey, request_id) WHERE request_id IS NOT NULL;

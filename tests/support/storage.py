@@ -16,18 +16,19 @@ import pytest
 from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
 from domain.feed import announce
-from domain.ids import VIRTUAL_SHARDS
+from domain.ids import VIRTUAL_SHARDS, MarketId
 from domain.intents import Action, Intent
 from domain.journal import AggregationNote, Ballot, ChainBallot, Change
 from domain.market import Market
 from domain.merkle import leaf_hash
 from domain.tally import Tally, VoteType
-from domain.votelog import LogEntry, entry_of
+from domain.votelog import Fate, LogEntry, LoggedVote, entry_of
 from storage.database import Database, database_pool
 from storage.journal import PostgresJournal
 from storage.memory import MemoryJournal
 from storage.memory_tables import MemoryDatabase
 from storage.transactions import MemoryTransactionStore, PostgresTransactionStore
+from storage.vote_log import VoteLog
 from tests.support.markets import NOON_S, market_id, vote, wallet
 
 ALL_SHARDS = range(VIRTUAL_SHARDS)
@@ -72,6 +73,14 @@ class Ground(ABC):
         """How many votes are stored."""
 
     @abstractmethod
+    async def log(self, market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
+        """The entries of a log, in its order."""
+
+    @abstractmethod
+    async def late(self, market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
+        """The votes that were seen too late."""
+
+    @abstractmethod
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
         """Channel, sequence, type and payload of every message, in the order they were written."""
 
@@ -98,6 +107,19 @@ class MemoryGround(Ground):
 
     async def votes(self) -> int:
         return len(self.database.tables.places)
+
+    async def log(self, market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
+        superseded = self.database.tables.superseded
+        found = []
+        for vote_id, each in self.database.tables.votes.items():
+            by = superseded.get(vote_id)
+            fate = Fate.SUPERSEDED if by else Fate.COUNTED
+            found.append(LoggedVote(entry(each), fate, by.vote.vote_id if by else None))
+        return _of(found, market_id, vote_type)
+
+    async def late(self, market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
+        found = [LoggedVote(entry(each), Fate.LATE) for each in self.database.tables.late.values()]
+        return _of(found, market_id, vote_type)
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
         return [(m.channel, m.seq, m.type, m.payload) for m in self.database.tables.outbox.values()]
@@ -141,6 +163,12 @@ class PostgresGround(Ground):
 
     async def votes(self) -> int:
         return int((await self.query("SELECT count(*) FROM vote_records"))[0]["count"])
+
+    async def log(self, market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
+        return list(await VoteLog(self.database).entries(market_id, vote_type))
+
+    async def late(self, market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
+        return list(await VoteLog(self.database).late(market_id, vote_type))
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
         rows = await self.query("SELECT channel, seq, type, payload FROM feed_outbox ORDER BY id")
@@ -218,6 +246,11 @@ def chain_ballot(number: int, version: int, choice: bool = True, is_late: bool =
 def entry(ballot: Ballot | ChainBallot) -> LogEntry:
     """What a ballot says in the log."""
     return entry_of(ballot.vote, ballot.accepted_at_ms, ballot.market_version)
+
+
+def _of(votes: list[LoggedVote], market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
+    mine = [each for each in votes if (each.entry.market_id, each.entry.vote_type) == (market_id, vote_type)]
+    return sorted(mine, key=lambda each: each.entry.place)
 
 
 def at_version(version: int, number: int = 1, vote_type: VoteType = VoteType.PROPOSAL) -> LogEntry:

@@ -26,16 +26,7 @@ from storage.memory import MemoryJournal
 from storage.memory_tables import MemoryDatabase
 from storage.transactions import MemoryTransactionStore
 from tests.support.markets import CREATOR, NOON_S, FiveMinutes, config, market_id, observed, vote, wallet
-
-
-class HandClock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.s = float(NOON_S)
-
-    def __call__(self) -> float:
-        return self.s
+from tests.support.shard import HandClock
 
 
 class Bench:
