@@ -61,11 +61,14 @@ class Voting:
         """Insert the ballots and save the versions that count those which went in; answers for these are set."""
         if not ballots:
             return []
-        inserted = await transaction.insert_ballots(list(ballots.values()))
-        taken = {index: ballot for index, ballot in ballots.items() if ballot.vote.vote_id in inserted}
+        inserted = set(await transaction.insert_ballots(list(ballots.values())))
+        taken: dict[int, Ballot] = {}
         by_market: dict[MarketId, list[Ballot]] = defaultdict(list)
-        for ballot in taken.values():
-            by_market[ballot.vote.market_id].append(ballot)
+        for index, ballot in ballots.items():
+            if ballot.vote.vote_id in inserted:
+                inserted.remove(ballot.vote.vote_id)  # the same vote a second time in this batch is a repeat
+                taken[index] = ballot
+                by_market[ballot.vote.market_id].append(ballot)
         drafts = self._residents.count({at: Count(tuple(each), (), rules, now) for at, each in by_market.items()})
         if drafts:
             await transaction.save([draft.change for draft in drafts.values() if draft.change])

@@ -63,6 +63,8 @@ class OneShard:
         entries = await self.ground.log(market_id(number), kind)
         stored = await self.market(number)
         assert stored.tally(kind) == recount(entries)
+        counting = [each.entry.place for each in entries if each.fate is Fate.COUNTED]
+        assert counting == sorted(each.entry.place for each in last_of_each_wallet(entries))
         assert stored.log(kind) == Frontier().plus_all(leaf_of(each.entry) for each in entries)
         return entries
 
@@ -71,11 +73,12 @@ class OneShard:
 
 
 def recount(entries: Sequence[LoggedVote]) -> Tally:
-    """The tally of each wallet's last entry, and that only these are said to count."""
-    last = {each.entry.wallet: each for each in entries}
+    """The tally of each wallet's last entry."""
     total = Tally()
-    for each in last.values():
-        total = total.plus(single(each.entry.choice, each.entry.weight))
-    counting = [each for each in entries if each.fate is Fate.COUNTED]
-    assert sorted(each.entry.vote_id for each in counting) == sorted(each.entry.vote_id for each in last.values())
+    for entry in {each.entry.wallet: each.entry for each in entries}.values():
+        total = total.plus(single(entry.choice, entry.weight))
     return total
+
+
+def last_of_each_wallet(entries: Sequence[LoggedVote]) -> list[LoggedVote]:
+    return list({each.entry.wallet: each for each in entries}.values())

@@ -113,6 +113,15 @@ async def test_the_same_call_sent_again_gets_the_same_answer(bench: Bench) -> No
     assert again == dataclasses.replace(first, replayed=True)
 
 
+async def test_the_same_vote_twice_in_one_batch_counts_once(bench: Bench) -> None:
+    await bench.adopt()
+    cast = ballot(1)
+    first, again = await bench.send(cast, cast)
+    assert isinstance(first, VoteTaken)
+    assert (first.replayed, again) == (False, dataclasses.replace(first, replayed=True))
+    assert (bench.tally(), bench.votes()) == (Tally(1, 0, 1, 0), 1)
+
+
 async def test_a_request_id_replays_its_answer_across_a_kill(bench: Bench) -> None:
     await bench.adopt()
     key = str(uuid.uuid4())
