@@ -17,6 +17,7 @@ from app.identities import challenges, doorkeeper, tokens
 from app.roles_actors import harden
 from app.wiring import database_url
 from app.wiring_chain import chain_reader
+from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
 from chain.client import ChainReader
 from chain.program import UndecodableAccount
 from chain.rpc import ChainUnavailable
@@ -43,9 +44,12 @@ from grpc_server import (
 )
 from identity import can_sign
 from storage.database import database_pool
+from storage.event_reads import EventReads
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
+from storage.positions import PositionTable
 from storage.reads import MarketReads
+from storage.reconciliations import Reconciliations
 from storage.votes import VoteReads
 
 if TYPE_CHECKING:  # actors come in by the roles that run them, hardened first
@@ -184,9 +188,12 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     parts = Parts(
         router=router,
         accounts=accounts,
-        positions=accounts,
+        positions=IndexedPositions(PositionTable(database), accounts),
         book=Book(MarketReads(database)),
         votes=Votes(VoteReads(database)),
+        events=Events(EventReads(database)),
+        reconciliation=ReconciliationRows(Reconciliations(database)),
+        event_types=EVENT_TYPES,
         doorkeeper=doorkeeper(settings),
         challenges=challenges(settings, NonceStore(database)),
         tokens=tokens(settings),

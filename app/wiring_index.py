@@ -19,10 +19,11 @@ from chain.subscription import LogSubscription
 from domain.commands import Command
 from domain.outcomes import Outcome
 from grpc_server import MarketFailed, Outage
-from indexer.ports import MarketBroke, MarketsAway, NoProjection
+from indexer.ports import MarketBroke, MarketsAway
 from indexer.service import Indexer, IndexerParts, IndexerSettings
 from storage.database import Database, database_pool
 from storage.index_store import PostgresIndexStore
+from storage.projections import Projections
 
 
 class IndexMarkets:
@@ -57,7 +58,7 @@ def indexer_parts(settings: Settings, database: Database, reader: ChainReader, r
         history=ChainHistory(reader.rpc, settings.program_id),
         accounts=ChainAccounts(reader.rpc, reader.program),
         markets=IndexMarkets(router),
-        projector=NoProjection(),
+        projector=Projections(),
         subscription=LogSubscription(settings.ws_url, settings.program_id),
         dice=random.SystemRandom(),
     )

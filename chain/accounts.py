@@ -58,7 +58,7 @@ class ChainAccounts:
         """The markets that exist, by id."""
         addresses = [self._program.market_address(market_id)[0] for market_id in market_ids]
         found: dict[MarketId, ObservedMarket] = {}
-        for market_id, (account, slot) in zip(market_ids, await self._read(addresses, min_slot, is_final), strict=True):
+        for market_id, (account, slot) in zip(market_ids, await self.read(addresses, min_slot, is_final), strict=True):
             if account is None:
                 continue
             try:
@@ -73,7 +73,7 @@ class ChainAccounts:
         """The positions that exist, by market and user."""
         addresses = [self._position_address(market_id, user) for market_id, user in keys]
         found: dict[PositionKey, ObservedPosition] = {}
-        read = await self._read(addresses, min_slot, is_final)
+        read = await self.read(addresses, min_slot, is_final)
         for key, address, (account, slot) in zip(keys, addresses, read, strict=True):
             if account is None:
                 continue
@@ -89,7 +89,7 @@ class ChainAccounts:
         """The VoteRecords that exist, by market, voter and type."""
         addresses = [self._vote_address(*key) for key in keys]
         found: dict[VoteKey, ObservedVote] = {}
-        read = await self._read(addresses, min_slot, is_final)
+        read = await self.read(addresses, min_slot, is_final)
         for key, address, (account, slot) in zip(keys, addresses, read, strict=True):
             if account is None:
                 continue
@@ -101,7 +101,7 @@ class ChainAccounts:
 
     async def market_ids(self, addresses: Sequence[Wallet]) -> Mapping[Wallet, MarketId]:
         """Which market lives at each address, for those where one does."""
-        read = await self._read([Pubkey.from_string(address) for address in addresses], None, False)
+        read = await self.read([Pubkey.from_string(address) for address in addresses], None, False)
         found: dict[Wallet, MarketId] = {}
         for address, (account, slot) in zip(addresses, read, strict=True):
             market = self._market_at(account, slot)
@@ -113,7 +113,7 @@ class ChainAccounts:
         """Every market, position and vote among these addresses, as of `min_slot` or later."""
         touched = Touched()
         keys = [Pubkey.from_string(address) for address in addresses]
-        for address, (account, slot) in zip(keys, await self._read(keys, min_slot, False), strict=True):
+        for address, (account, slot) in zip(keys, await self.read(keys, min_slot, False), strict=True):
             if account is not None:
                 self._sort_in(touched, address, account, slot)
         return touched
@@ -147,7 +147,7 @@ class ChainAccounts:
         market = self._program.market_address(market_id)[0]
         return self._program.vote_address(market, voter, _VOTE_TYPES[vote_type])[0]
 
-    async def _read(
+    async def read(
         self, addresses: Sequence[Pubkey], min_slot: int | None, is_final: bool
     ) -> list[tuple[Account | None, int]]:
         """Each account of the program with the slot it was read at; None for what is absent or another program's."""

@@ -77,6 +77,8 @@ class PositionTouched:
 
     market_id: MarketId
     user: Wallet
+    slot: int
+    """That of the transaction."""
 
 
 @dataclass(frozen=True, slots=True)

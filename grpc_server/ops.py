@@ -1,9 +1,32 @@
 """OpsService: what an operator sees and does; a thin front, each concern answers in a file of its own (`ops_*.py`)."""
 
+# ruff: noqa: N802, ARG002 - grpc calls these methods by the contract's names and hands each a context
+
 from __future__ import annotations
 
+from typing import Any
+
+from grpc.aio import ServicerContext
+
+from grpc_server.ops_discrepancies import Discrepancies
+from zmart.v1 import ops_service_pb2 as pb
 from zmart.v1.ops_service_pb2_grpc import OpsServiceServicer
 
 
 class OpsService(OpsServiceServicer):
     """Hands each call to its concern, given to the constructor; what has no method here is answered NOT_SERVED."""
+
+    def __init__(self, discrepancies: Discrepancies) -> None:
+        self._discrepancies = discrepancies
+
+    async def ListDiscrepancies(
+        self, request: pb.ListDiscrepanciesRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListDiscrepanciesResponse:
+        """Answer one page of what the reconciliation found."""
+        return await self._discrepancies.list(request)
+
+    async def RunReconciliation(
+        self, request: pb.RunReconciliationRequest, context: ServicerContext[Any, Any]
+    ) -> pb.RunReconciliationResponse:
+        """Compare now, and answer what was found."""
+        return await self._discrepancies.run(request)

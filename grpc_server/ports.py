@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 from domain.commands import Command
 from domain.deadlines import Deadline
+from domain.discrepancies import DiscrepancyPlace, RunResult, StoredDiscrepancy
+from domain.event_listing import EventFilter, EventMatch, EventPlace, IndexedEvent
 from domain.ids import MarketId, Wallet
 from domain.lifecycle import Lifecycle
 from domain.market import Market
@@ -54,6 +56,14 @@ class AccountsUnavailable(Outage):
 
 class BookUnavailable(Outage):
     """The database could not be read. `why` is a sentence for the log."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class ReconciliationUnanswered(Outage):
+    """The indexer did not finish a comparison in time; it may still. `why` is a sentence for the log."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -130,4 +140,44 @@ class MarketBook(Protocol):
 
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig that was read, None before the first."""
+        ...
+
+
+class EventBook(Protocol):
+    """Events as they were last committed, without those whose slot was dropped. Every call raises `BookUnavailable`."""
+
+    async def list(
+        self, wanted: EventFilter, after: EventPlace | None, limit: int, offset: int
+    ) -> Sequence[IndexedEvent]:
+        """Up to `limit` events right after a place, newest first, of which the first `offset` are skipped."""
+        ...
+
+    async def count(self, wanted: EventFilter) -> int:
+        """How many there are; with a range of time, counted no further than 10,001."""
+        ...
+
+    async def search(self, match: EventMatch, after: EventPlace | None, limit: int) -> Sequence[IndexedEvent]:
+        """Up to `limit` events right after a place, newest first, whose market, signature or type fits."""
+        ...
+
+    async def count_found(self, match: EventMatch) -> int:
+        """How many fit."""
+        ...
+
+
+class ReconciliationDesk(Protocol):
+    """The way to the indexer's comparison of database and chain. Every call raises `BookUnavailable`."""
+
+    async def list(
+        self, market_id: MarketId | None, after: DiscrepancyPlace | None, limit: int
+    ) -> Sequence[StoredDiscrepancy]:
+        """Up to `limit` discrepancies right after a place, newest first, of one market or of all."""
+        ...
+
+    async def ask(self, market_id: MarketId | None) -> str:
+        """Ask for a run over one market or all; its id."""
+        ...
+
+    async def result(self, run_id: str) -> RunResult | None:
+        """How a run ended, None while it has not."""
         ...

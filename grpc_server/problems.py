@@ -29,6 +29,11 @@ class Invalid(enum.Enum):
     VOTE_TYPE_UNKNOWN = enum.auto()
     VOTES_MISSING = enum.auto()
     VOTES_TOO_MANY = enum.auto()
+    EVENT_TYPE_UNKNOWN = enum.auto()
+    TIME_MALFORMED = enum.auto()
+    TIME_RANGE_EMPTY = enum.auto()
+    SEARCH_WORD_MALFORMED = enum.auto()
+    OFFSET_OUT_OF_RANGE = enum.auto()
     PAGE_SIZE_NEGATIVE = enum.auto()
     PAGE_TOKEN_INVALID = enum.auto()
     """Not ours, altered, or issued for other conditions than this request's."""

@@ -15,12 +15,22 @@ from grpc_reflection.v1alpha import reflection
 from grpc_server import interceptors
 from grpc_server.adoption import Adoption
 from grpc_server.bulk import BulkVotes
+from grpc_server.events import EventService
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.ops import OpsService
+from grpc_server.ops_discrepancies import Discrepancies
 from grpc_server.page_tokens import PageTokens
 from grpc_server.pipeline import Pipeline, UnknownMethods
-from grpc_server.ports import CommandRouter, MarketAccounts, MarketBook, Positions, VoteBook
+from grpc_server.ports import (
+    CommandRouter,
+    EventBook,
+    MarketAccounts,
+    MarketBook,
+    Positions,
+    ReconciliationDesk,
+    VoteBook,
+)
 from grpc_server.problems import NotServed, Rejected
 from grpc_server.sign_ins import AuthService
 from grpc_server.vote_streams import VoteStreams
@@ -87,6 +97,10 @@ class Parts:
     positions: Positions
     book: MarketBook
     votes: VoteBook
+    events: EventBook
+    reconciliation: ReconciliationDesk
+    event_types: tuple[str, ...]
+    """All names that an event can have."""
     doorkeeper: Doorkeeper
     challenges: Challenges
     tokens: Tokens
@@ -176,21 +190,21 @@ def _register(
 ) -> tuple[str, ...]:
     """Put every service of the contract on the server and return their names."""
     markets = MarketService(adoption, parts.book, page_tokens)
+    events = EventService(parts.events, parts.event_types, page_tokens)
+    discrepancies = Discrepancies(parts.reconciliation, page_tokens, parts.monotonic_s)
     sign_ins = AuthService(parts.challenges, parts.tokens)
     return (
         _add(server, auth.DESCRIPTOR, sign_ins, auth_grpc.add_AuthServiceServicer_to_server),
         _add(server, vote.DESCRIPTOR, votes, vote_grpc.add_VoteServiceServicer_to_server),
         _add(server, market.DESCRIPTOR, markets, market_grpc.add_MarketServiceServicer_to_server),
-        _add(
-            server, event.DESCRIPTOR, event_grpc.EventServiceServicer(), event_grpc.add_EventServiceServicer_to_server
-        ),
+        _add(server, event.DESCRIPTOR, events, event_grpc.add_EventServiceServicer_to_server),
         _add(
             server,
             webhook.DESCRIPTOR,
             webhook_grpc.WebhookServiceServicer(),
             webhook_grpc.add_WebhookServiceServicer_to_server,
         ),
-        _add(server, ops.DESCRIPTOR, OpsService(), ops_grpc.add_OpsServiceServicer_to_server),
+        _add(server, ops.DESCRIPTOR, OpsService(discrepancies), ops_grpc.add_OpsServiceServicer_to_server),
     )
 
 

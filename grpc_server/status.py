@@ -113,6 +113,11 @@ TABLE: Mapping[object, Entry] = {
             Invalid.VOTE_TYPE_UNKNOWN: "{value} is not a type of votes",
             Invalid.VOTES_MISSING: "this must not be empty",
             Invalid.VOTES_TOO_MANY: "at most {value} votes",
+            Invalid.EVENT_TYPE_UNKNOWN: "{value} is not a type of events",
+            Invalid.TIME_MALFORMED: "{value} is neither RFC 3339 nor a date",
+            Invalid.TIME_RANGE_EMPTY: "{value} is not later than the start",
+            Invalid.SEARCH_WORD_MALFORMED: "{value} is not 3 to 88 letters and digits",
+            Invalid.OFFSET_OUT_OF_RANGE: "{value} is not 0 to 10,000, a page token goes further",
             Invalid.PAGE_SIZE_NEGATIVE: "{value} is less than 0",
             Invalid.PAGE_TOKEN_INVALID: "not a token of a page before, or the other fields have changed since",
         }.items()
@@ -142,6 +147,9 @@ TABLE: Mapping[object, Entry] = {
     ports.MarketFailed: Entry("INTERNAL", StatusCode.INTERNAL, "this is our fault; the log has it as {incident}"),
     ports.AccountsUnavailable: Entry("CHAIN_UNAVAILABLE", _AWAY, "the chain cannot be read now; try again"),
     ports.BookUnavailable: Entry("DATABASE_UNAVAILABLE", _AWAY, "the database cannot be read now; try again"),
+    ports.ReconciliationUnanswered: Entry(
+        "RECONCILIATION_UNANSWERED", _AWAY, "the indexer has not answered; a run that was asked for still takes place"
+    ),
     NonceStoreUnavailable: Entry("SIGN_IN_UNAVAILABLE", _AWAY, "nobody can sign in now; try again"),
 }
 

@@ -70,7 +70,7 @@ def vote_listing(request: vote_service_pb2.ListVotesRequest) -> tuple[MarketId, 
     if request.vote_type and request.vote_type not in list(VoteType):
         raise violation(Invalid.VOTE_TYPE_UNKNOWN, "vote_type", request.vote_type)
     vote_type = VoteType(request.vote_type) if request.vote_type else None
-    return market_id(request.market_id), vote_type, _page_size(request.page_size)
+    return market_id(request.market_id), vote_type, page_size(request.page_size)
 
 
 def description(request: market_service_pb2.RegisterMarketRequest, caller: Caller) -> DescribeMarket:
@@ -90,7 +90,7 @@ def listing(request: market_service_pb2.ListMarketsRequest) -> tuple[Lifecycle |
     """The state to list, None for all, and the size of the page."""
     if request.state and request.state not in Lifecycle.__members__:
         raise violation(Invalid.STATE_UNKNOWN, "state", request.state)
-    return (Lifecycle[request.state] if request.state else None), _page_size(request.page_size)
+    return (Lifecycle[request.state] if request.state else None), page_size(request.page_size)
 
 
 def market_id(text: str) -> MarketId:
@@ -143,7 +143,8 @@ def _text(field: str, text: str, length_max: int) -> str:
     return text
 
 
-def _page_size(asked: int) -> int:
+def page_size(asked: int) -> int:
+    """The size of a page: 0 is the usual one, more than the most is the most."""
     if asked < 0:
         raise violation(Invalid.PAGE_SIZE_NEGATIVE, "page_size", asked)
     return min(asked or PAGE_SIZE, PAGE_SIZE_MAX)

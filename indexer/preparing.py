@@ -96,7 +96,7 @@ class Preparer:
             if vote.market in market_ids
         )
         positions = tuple(
-            PositionTouched(market_ids[position.market], position.user)
+            PositionTouched(market_ids[position.market], position.user, transaction.slot)
             for position in touched.positions
             if position.market in market_ids
         )

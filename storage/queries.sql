@@ -969,6 +969,340 @@ SELECT
 FROM (SELECT $1::text AS program_id) AS p
 LEFT JOIN indexer_cursor AS c USING (program_id);
 
+-- === projections ===
+
+-- name: add_trades
+INSERT INTO trades (
+    transaction_signature, event_index, market_id, user_pubkey, is_buy, outcome, shares, amount, new_price_yes, block_slot,
+    traded_at
+)
+SELECT signature, event_index::int, market_id, user_pubkey, is_buy::boolean, outcome::boolean, shares::numeric,
+    amount::numeric, new_price_yes::numeric, slot::bigint, to_timestamp(at_s::bigint)
+FROM unnest(
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10), cells($11)
+) AS t (
+    signature, event_index, market_id, user_pubkey, is_buy, outcome, shares, amount, new_price_yes, slot, at_s
+)
+ON CONFLICT DO NOTHING;
+
+-- name: touch_positions
+-- In the order of the key, so that two workers never wait for each other in a circle.
+INSERT INTO positions AS p (market_id, user_pubkey, touched_slot)
+SELECT market_id, user_pubkey, max(slot::bigint)
+FROM unnest(cells($1), cells($2), cells($3)) AS t (market_id, user_pubkey, slot)
+GROUP BY market_id, user_pubkey
+ORDER BY market_id, user_pubkey
+ON CONFLICT (market_id, user_pubkey) DO UPDATE SET touched_slot = excluded.touched_slot
+WHERE p.touched_slot < excluded.touched_slot;
+
+-- name: touch_markets_positions
+-- Every position of markets whose trading has ended: read once more, it is final.
+UPDATE positions AS p SET touched_slot = t.slot
+FROM (
+    SELECT q.market_id, q.user_pubkey, n.slot
+    FROM (
+        SELECT market_id, max(slot::bigint) AS slot
+        FROM unnest(cells($1), cells($2)) AS ended (market_id, slot) GROUP BY market_id
+    ) AS n
+    JOIN positions AS q ON q.market_id = n.market_id AND q.touched_slot < n.slot
+    ORDER BY q.market_id, q.user_pubkey
+    FOR UPDATE OF q
+) AS t
+WHERE p.market_id = t.market_id AND p.user_pubkey = t.user_pubkey;
+
+-- name: count_events
+INSERT INTO event_counts AS c (market_id, event_type, count)
+SELECT market_id, event_type, sum(more::bigint)
+FROM unnest(cells($1), cells($2), cells($3)) AS t (market_id, event_type, more)
+GROUP BY market_id, event_type
+ORDER BY market_id, event_type
+ON CONFLICT (market_id, event_type) DO UPDATE SET count = c.count + excluded.count;
+
+-- name: drop_trades
+DELETE FROM trades AS t
+USING unnest(cells($1), cells($2)) AS d (signature, event_index)
+WHERE t.transaction_signature = d.signature AND t.event_index = d.event_index::int;
+
+-- name: distrust_positions
+-- What was read may have been read on a fork that is gone: only a read of a later slot counts from now on.
+UPDATE positions AS p SET touched_slot = greatest(p.touched_slot, p.slot + 1)
+FROM (
+    SELECT q.market_id, q.user_pubkey
+    FROM positions AS q
+    JOIN unnest(cells($1), cells($2)) AS d (market_id, user_pubkey)
+        ON q.market_id = d.market_id AND q.user_pubkey = d.user_pubkey
+    ORDER BY q.market_id, q.user_pubkey
+    FOR UPDATE OF q
+) AS t
+WHERE p.market_id = t.market_id AND p.user_pubkey = t.user_pubkey;
+
+-- name: distrust_markets_positions
+UPDATE positions AS p SET touched_slot = greatest(p.touched_slot, p.slot + 1)
+FROM (
+    SELECT market_id, user_pubkey FROM positions
+    WHERE market_id = ANY (cells($1))
+    ORDER BY market_id, user_pubkey
+    FOR UPDATE
+) AS t
+WHERE p.market_id = t.market_id AND p.user_pubkey = t.user_pubkey;
+
+-- name: stale_positions
+SELECT market_id, user_pubkey, touched_slot
+FROM positions
+WHERE slot < touched_slot
+ORDER BY touched_slot
+LIMIT $1;
+
+-- name: save_positions
+-- An older read never overwrites a newer one (T43).
+INSERT INTO positions AS p (
+    market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, last_trade_at, has_claimed,
+    claimed_amount, slot
+)
+SELECT market_id, user_pubkey, pda, shares_yes::numeric, shares_no::numeric, total_invested::numeric,
+    trades_count::bigint, to_timestamp(nullif(last_trade_at_s::bigint, 0)), has_claimed::boolean,
+    claimed_amount::numeric, slot::bigint
+FROM unnest(
+    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10), cells($11)
+) AS n (
+    market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, last_trade_at_s, has_claimed,
+    claimed_amount, slot
+)
+ORDER BY market_id, user_pubkey
+ON CONFLICT (market_id, user_pubkey) DO UPDATE
+SET pda = excluded.pda, shares_yes = excluded.shares_yes, shares_no = excluded.shares_no,
+    total_invested = excluded.total_invested, trades_count = excluded.trades_count,
+    last_trade_at = excluded.last_trade_at, has_claimed = excluded.has_claimed,
+    claimed_amount = excluded.claimed_amount, slot = excluded.slot, updated_at = now()
+WHERE p.slot < excluded.slot
+RETURNING market_id, user_pubkey;
+
+-- name: position_row
+SELECT market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, has_claimed, claimed_amount, slot,
+    touched_slot, coalesce(extract(epoch FROM last_trade_at)::bigint, 0) AS last_trade_at_s
+FROM positions
+
+-- name: known_position
+-- Good for `min_slot` or later: read by then, or read after trading ended, for then nothing can change it any more.
+{position_row}
+WHERE market_id = $1 AND user_pubkey = $2 AND slot >= touched_slot AND slot > 0
+    AND slot >= least($3::bigint, coalesce((
+        SELECT max(block_slot) FROM event_logs
+        WHERE market_id = $1 AND event_type = 'MarketResolved' AND commitment <> 'dropped'
+    ), $3::bigint));
+
+-- === events ===
+
+-- name: event_row
+SELECT transaction_signature, event_index, block_slot, coalesce(block_index, -1) AS block_index, event_type, market_id,
+    user_pubkey, event_data, commitment, timestamp
+FROM event_logs
+
+-- name: slots_between
+-- The slots of a range of time, with 10 s of slack: a block's time and its events' may differ by a second or two, and the
+-- events themselves are held against the exact range. NULL where no event is that new or that old.
+SELECT
+    (SELECT block_slot FROM event_logs WHERE timestamp >= $1::timestamptz - interval '10 seconds'
+        ORDER BY timestamp LIMIT 1) AS first,
+    (SELECT block_slot FROM event_logs WHERE timestamp < $2::timestamptz + interval '10 seconds'
+        ORDER BY timestamp DESC LIMIT 1) AS last;
+
+-- name: matching_events
+WHERE (block_slot, coalesce(block_index, -1), transaction_signature, event_index)
+        < ($1::bigint, $2::int, $3::text, $4::int)
+    AND ($5::text IS NULL OR market_id = $5)
+    AND ($6::text IS NULL OR event_type = $6)
+    AND ($7::timestamptz IS NULL OR timestamp >= $7)
+    AND ($8::timestamptz IS NULL OR timestamp < $8)
+    AND ($9::bigint IS NULL OR block_slot >= $9)
+    AND commitment <> 'dropped'
+ORDER BY block_slot DESC, coalesce(block_index, -1) DESC, transaction_signature DESC, event_index DESC
+LIMIT $10 OFFSET $11
+
+-- name: list_events
+-- Walks down the index of what is asked for; a range of time comes as its slots too, $1 above and $9 below.
+{event_row}
+{matching_events};
+
+-- name: count_matching_events
+-- Counts no further than $10.
+SELECT count(*) AS count FROM (SELECT FROM event_logs {matching_events}) AS found;
+
+-- name: count_listed_events
+SELECT coalesce(sum(count), 0)::bigint AS count
+FROM event_counts
+WHERE ($1::text IS NULL OR market_id = $1) AND ($2::text IS NULL OR event_type = $2);
+
+-- name: markets_by_prefix
+-- LIKE is right under any collation, and walks the index under C.
+SELECT DISTINCT market_id FROM event_counts WHERE market_id LIKE $1 || '%' ORDER BY market_id LIMIT $2;
+
+-- name: search_events
+-- Each market, each type and the signatures are walked down by themselves; an event that was found twice is shown once.
+WITH found AS (
+    SELECT e.* FROM unnest($5::text[]) AS m (id) CROSS JOIN LATERAL (
+        SELECT transaction_signature, event_index FROM event_logs
+        WHERE market_id = m.id AND commitment <> 'dropped'
+            AND (block_slot, coalesce(block_index, -1), transaction_signature, event_index)
+                < ($1::bigint, $2::int, $3::text, $4::int)
+        ORDER BY block_slot DESC, coalesce(block_index, -1) DESC, transaction_signature DESC, event_index DESC
+        LIMIT $8
+    ) AS e
+    UNION
+    SELECT e.* FROM unnest($6::text[]) AS t (name) CROSS JOIN LATERAL (
+        SELECT transaction_signature, event_index FROM event_logs
+        WHERE event_type = t.name AND commitment <> 'dropped'
+            AND (block_slot, coalesce(block_index, -1), transaction_signature, event_index)
+                < ($1::bigint, $2::int, $3::text, $4::int)
+        ORDER BY block_slot DESC, coalesce(block_index, -1) DESC, transaction_signature DESC, event_index DESC
+        LIMIT $8
+    ) AS e
+    UNION
+    SELECT e.* FROM (
+        SELECT transaction_signature, event_index FROM event_logs
+        WHERE transaction_signature LIKE $7 || '%' AND commitment <> 'dropped'
+            AND (block_slot, coalesce(block_index, -1), transaction_signature, event_index)
+                < ($1::bigint, $2::int, $3::text, $4::int)
+        ORDER BY block_slot DESC, coalesce(block_index, -1) DESC, transaction_signature DESC, event_index DESC
+        LIMIT $8
+    ) AS e
+)
+{event_row} JOIN found USING (transaction_signature, event_index)
+ORDER BY block_slot DESC, coalesce(block_index, -1) DESC, transaction_signature DESC, event_index DESC
+LIMIT $8;
+
+-- name: count_found_events
+-- By counters, and signatures of none of these markets and types, which are few, one by one.
+SELECT (
+    SELECT coalesce(sum(count), 0) FROM event_counts
+    WHERE market_id = ANY ($1::text[]) OR event_type = ANY ($2::text[])
+)::bigint + (
+    SELECT count(*) FROM event_logs
+    WHERE transaction_signature LIKE $3 || '%' AND commitment <> 'dropped'
+        AND NOT coalesce(market_id = ANY ($1::text[]), false) AND NOT event_type = ANY ($2::text[])
+) AS count;
+
+-- === reconciliation ===
+
+-- name: markets_to_compare
+SELECT m.market_id
+FROM markets AS m
+LEFT JOIN clean_markets AS c ON c.market_id = m.market_id
+WHERE m.market_id > $1 AND ($2::text IS NULL OR m.market_id = $2)
+    AND NOT (m.state IN ('FINALIZED', 'CANCELLED') AND c.slot IS NOT NULL AND c.slot >= m.observed_slot)
+ORDER BY m.market_id
+LIMIT $3;
+
+-- name: submitted_pairs
+-- The last pair of each type that was sent and confirmed (decisions P7).
+SELECT DISTINCT ON (market_id, vote_type) market_id, vote_type, submitted_yes, submitted_no
+FROM aggregation_results
+WHERE market_id = ANY ($1::text[]) AND status = 'confirmed'
+ORDER BY market_id, vote_type, id DESC;
+
+-- name: positions_to_compare
+-- Not those of terminal markets that were equal once and have not been read again since.
+SELECT p.market_id, p.user_pubkey
+FROM positions AS p
+LEFT JOIN markets AS m ON m.market_id = p.market_id
+WHERE (p.market_id, p.user_pubkey) > ($1::text, $2::text) AND ($3::text IS NULL OR p.market_id = $3)
+    AND p.slot >= p.touched_slot
+    AND NOT (coalesce(m.state IN ('FINALIZED', 'CANCELLED'), false) AND p.clean_slot >= p.slot)
+ORDER BY p.market_id, p.user_pubkey
+LIMIT $4;
+
+-- name: positions_at
+{position_row}
+WHERE (market_id, user_pubkey) IN (SELECT * FROM unnest(cells($1), cells($2)));
+
+-- name: note_clean_markets
+INSERT INTO clean_markets AS c (market_id, slot)
+SELECT market_id, slot::bigint FROM unnest(cells($1), cells($2)) AS n (market_id, slot)
+ON CONFLICT (market_id) DO UPDATE SET slot = greatest(c.slot, excluded.slot);
+
+-- name: note_clean_positions
+-- Only of terminal markets: the others are compared every time.
+UPDATE positions AS p SET clean_slot = n.slot::bigint
+FROM unnest(cells($1), cells($2), cells($3)) AS n (market_id, user_pubkey, slot)
+JOIN markets AS m ON m.market_id = n.market_id AND m.state IN ('FINALIZED', 'CANCELLED')
+WHERE p.market_id = n.market_id AND p.user_pubkey = n.user_pubkey AND p.clean_slot < n.slot::bigint;
+
+-- name: suspicions
+SELECT market_id, user_pubkey, field, database_value, chain_value, observed_slot, reported
+FROM suspicions
+WHERE $1::text IS NULL OR market_id = $1;
+
+-- name: forget_suspicions
+DELETE FROM suspicions AS s
+USING unnest(cells($1), cells($2), cells($3)) AS n (market_id, user_pubkey, field)
+WHERE s.market_id = n.market_id AND s.user_pubkey = n.user_pubkey AND s.field = n.field;
+
+-- name: keep_suspicions
+INSERT INTO suspicions AS s (market_id, user_pubkey, field, database_value, chain_value, observed_slot, reported)
+SELECT market_id, user_pubkey, field, database_value, chain_value, slot::bigint, reported::boolean
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7))
+    AS n (market_id, user_pubkey, field, database_value, chain_value, slot, reported)
+ON CONFLICT (market_id, user_pubkey, field) DO UPDATE
+SET database_value = excluded.database_value, chain_value = excluded.chain_value,
+    observed_slot = excluded.observed_slot, reported = excluded.reported;
+
+-- name: add_discrepancies
+INSERT INTO discrepancies (market_id, user_pubkey, field, database_value, chain_value, observed_slot, repaired)
+SELECT market_id, nullif(user_pubkey, ''), field, database_value, chain_value, slot::bigint, repaired::boolean
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7))
+    AS n (market_id, user_pubkey, field, database_value, chain_value, slot, repaired);
+
+-- name: list_discrepancies
+SELECT id::text, market_id, user_pubkey, field, database_value, chain_value, observed_slot, repaired, detected_at,
+    (extract(epoch FROM detected_at) * 1000000)::bigint AS detected_at_us
+FROM discrepancies
+WHERE ($1::text IS NULL OR market_id = $1)
+    AND ($2::bigint IS NULL
+        OR (detected_at, id) < (timestamptz 'epoch' + $2::bigint * interval '1 microsecond', $3::text::uuid))
+ORDER BY detected_at DESC, id DESC
+LIMIT $4;
+
+-- name: ask_for_reconciliation
+-- One that is waiting to be begun serves whoever asks for the same.
+WITH waiting AS (
+    SELECT id FROM reconciliation_runs
+    WHERE finished_at IS NULL AND started_at IS NULL AND market_id IS NOT DISTINCT FROM $1
+    LIMIT 1
+), made AS (
+    INSERT INTO reconciliation_runs (market_id) SELECT $1 WHERE NOT EXISTS (SELECT FROM waiting) RETURNING id
+)
+SELECT id::text AS id FROM waiting UNION ALL SELECT id::text FROM made;
+
+-- name: begin_reconciliation
+-- The next one that is asked for; one whose worker has died is begun again after $1 seconds.
+UPDATE reconciliation_runs AS r SET started_at = now()
+FROM (
+    SELECT id FROM reconciliation_runs
+    WHERE finished_at IS NULL AND (started_at IS NULL OR started_at < now() - make_interval(secs => $1::int))
+    ORDER BY requested_at
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) AS next
+WHERE r.id = next.id
+RETURNING r.id::text AS id, r.market_id;
+
+-- name: end_reconciliation
+UPDATE reconciliation_runs
+SET finished_at = now(), checked = $2, discrepancies = $3, repaired = $4, error = $5
+WHERE id = $1::text::uuid;
+
+-- name: reconciliation_run
+SELECT finished_at IS NOT NULL AS is_finished, checked, discrepancies, repaired, error
+FROM reconciliation_runs
+WHERE id = $1::text::uuid;
+
+-- name: last_reconciliation
+-- Seconds since the last run over all markets was asked for; NULL when there was none.
+SELECT extract(epoch FROM now() - max(requested_at))::bigint AS age_s FROM reconciliation_runs WHERE market_id IS NULL;
+
+-- name: prune_reconciliations
+DELETE FROM reconciliation_runs WHERE finished_at < now() - make_interval(secs => $1::int);
+
 -- === migrations ===
 
 -- name: make_ledger_of_migrations

@@ -26,11 +26,11 @@ SHARED_SETTINGS = {
 }
 SHARD_SETTINGS = {**SHARED_SETTINGS, "application_name": "zmart-shard", "zmart.writer": "actor"}
 KEPT_STATEMENTS: Mapping[str, Any] = {
-    "statement_cache_size": 128,
+    "statement_cache_size": 256,
     "max_cached_statement_lifetime": 0,
     "max_cacheable_statement_size": 0,
 }
-"""Every statement is prepared once a session and kept; there are fewer than 128 of them."""
+"""Every statement is prepared once a session and kept; there are fewer than 256 of them."""
 
 
 async def connect_shard(database_url: str) -> asyncpg.Connection:

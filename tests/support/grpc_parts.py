@@ -35,11 +35,12 @@ from domain.votes import StoredVote
 from grpc_server import GrpcServer, Outage, Parts, ServerSettings, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
 from identity.keys import signing_key
+from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
+from tests.support.grpc_events import START_S as START_S
 
 M = TypeVar("M", bound=Message)
 SERVICE_KEY = "a service key for tests only"
 SITE = Site("localhost:8080", "http://localhost:8080", "localnet", "Sign in to vote.")
-START_S = 1_800_000_000
 NEXT_DEADLINE = Deadline(START_S + 300, ClockName.CHAIN)
 CONFIG = ChainConfig(7, Wallet("1" * 32), Wallet("1" * 32), 7000, 6000, 259_200, False, True, True)
 
@@ -310,6 +311,8 @@ class Served:
     positions: Positions
     clock: Clock
     tokens: Tokens
+    events: EventRows
+    desk: Desk
 
     def bearer(self, person: Person | None, tier: Tier = Tier.WALLET) -> tuple[tuple[str, str], ...]:
         """Metadata that says who is calling."""
@@ -325,6 +328,7 @@ class Served:
 async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int = 0) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
+    events, desk = EventRows(), Desk()
     numbers = itertools.count(1)
     tokens = Tokens(
         signing_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
@@ -336,6 +340,9 @@ async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int 
         positions=positions,
         book=town,
         votes=town.votes,
+        events=events,
+        reconciliation=desk,
+        event_types=EVENT_TYPES,
         doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
         challenges=challenges,
         tokens=tokens,
@@ -348,7 +355,7 @@ async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int 
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Served(server, channel, town, accounts, positions, clock, tokens)
+            yield Served(server, channel, town, accounts, positions, clock, tokens, events, desk)
     finally:
         await server.stop(0)
 

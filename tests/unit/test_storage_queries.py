@@ -9,6 +9,7 @@ import pytest
 
 import storage
 from storage.queries import STATEMENTS, parse
+from storage.session import KEPT_STATEMENTS
 
 SOURCES = list(Path(storage.__file__).parent.glob("*.py"))
 STRING = re.compile(r'"([a-z_]+)"')
@@ -45,4 +46,4 @@ def test_every_statement_that_is_asked_for_exists() -> None:
 
 
 def test_every_statement_fits_the_cache_of_a_session() -> None:
-    assert len(STATEMENTS) < 128
+    assert len(STATEMENTS) < KEPT_STATEMENTS["statement_cache_size"]

@@ -77,7 +77,7 @@ class ListEventsResponse(_message.Message):
     HAS_MORE_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
-    """How many events match on all pages."""
+    """How many events match on all pages; with `from` or `to` it is counted no further than 10,001."""
     has_more: _builtins.bool
     """Whether there is another page."""
     next_page_token: _builtins.str

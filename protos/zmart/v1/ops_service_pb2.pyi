@@ -379,6 +379,7 @@ class Discrepancy(_message.Message):
     OBSERVED_SLOT_FIELD_NUMBER: _builtins.int
     REPAIRED_FIELD_NUMBER: _builtins.int
     DETECTED_AT_FIELD_NUMBER: _builtins.int
+    USER_PUBKEY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The row's id, a UUID."""
     market_id: _builtins.str
@@ -393,6 +394,8 @@ class Discrepancy(_message.Message):
     """The slot of the chain read."""
     repaired: _builtins.bool
     """Whether the database was set to the chain's value."""
+    user_pubkey: _builtins.str
+    """The wallet whose position of that market it is about, base58; empty for the market itself."""
     @_builtins.property
     def detected_at(self) -> _timestamp_pb2.Timestamp:
         """When it was found."""
@@ -408,10 +411,11 @@ class Discrepancy(_message.Message):
         observed_slot: _builtins.int = ...,
         repaired: _builtins.bool = ...,
         detected_at: _timestamp_pb2.Timestamp | None = ...,
+        user_pubkey: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["detected_at", b"detected_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_value", b"chain_value", "database_value", b"database_value", "detected_at", b"detected_at", "field", b"field", "id", b"id", "market_id", b"market_id", "observed_slot", b"observed_slot", "repaired", b"repaired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_value", b"chain_value", "database_value", b"database_value", "detected_at", b"detected_at", "field", b"field", "id", b"id", "market_id", b"market_id", "observed_slot", b"observed_slot", "repaired", b"repaired", "user_pubkey", b"user_pubkey"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,9 +453,9 @@ class RunReconciliationResponse(_message.Message):
     DISCREPANCIES_FIELD_NUMBER: _builtins.int
     REPAIRED_FIELD_NUMBER: _builtins.int
     checked: _builtins.int
-    """Markets that were compared."""
+    """Markets and positions that were compared."""
     discrepancies: _builtins.int
-    """Differences that were found."""
+    """Differences that an earlier run had seen too, with nothing moved in between; a first sight waits for the next run."""
     repaired: _builtins.int
     """Differences that were repaired."""
     def __init__(

@@ -1,0 +1,39 @@
+"""Positions as the indexer keeps them: who waits to be read, what was read, and what is known for good."""
+
+from collections.abc import Sequence
+
+from domain.ids import MarketId, Wallet
+from domain.positions import Holding, PositionRead, StoredPosition
+from storage import codec, projected
+from storage.database import Database
+
+
+class PositionTable:
+    """Rows of `positions` through the pool; every call raises StorageUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def stale(self, limit: int) -> Sequence[tuple[Holding, int]]:
+        """Positions that events have touched since they were read, the longest waiting first, with that slot."""
+        rows = await self._database.fetch("stale_positions", limit)
+        return [(projected.holding_of(row), row["touched_slot"]) for row in rows]
+
+    async def save(self, reads: Sequence[PositionRead]) -> Sequence[Holding]:
+        """Keep reads of the chain, and say which were news; one that is older than the row changes nothing (T43)."""
+        if not reads:
+            return []
+        rows = await self._database.fetch(
+            "save_positions", *codec.columns([projected.read_row(read) for read in reads])
+        )
+        return [projected.holding_of(row) for row in rows]
+
+    async def known(self, market_id: MarketId, wallet: Wallet, min_slot: int) -> StoredPosition | None:
+        """The position as of `min_slot` or later, None when the table cannot say so.
+
+        A row answers that was read by then and not touched since; or one that was read after trading had ended, for
+        no instruction changes a position's shares once its market has left ACTIVE, and none leads back to it (CI 9).
+        That no row is there says nothing: its event may be on its way.
+        """
+        rows = await self._database.fetch("known_position", market_id, wallet, min_slot)
+        return projected.position_of(rows[0]) if rows else None
