@@ -7,7 +7,6 @@ Its current state is what the journal holds; a draft that is not kept is forgott
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from thespian.actors import Actor
@@ -16,7 +15,7 @@ from actors.effects import change_of
 from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Install, Keep, Kept
 from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
-from domain.counting import Taken, count
+from domain.counting import Places, Taken, count
 from domain.deadlines import Deadline, next_deadline, reschedule
 from domain.decisions import decide
 from domain.ids import MarketId
@@ -24,6 +23,8 @@ from domain.market import Market, evolve
 from domain.refusals import Refusal
 from domain.rules import Now, Rules
 from domain.votelog import LogEntry
+
+_NOWHERE: Places = {}
 
 
 class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
@@ -82,7 +83,7 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
     def _count(self, taken: Taken, superseded: Sequence[LogEntry], rules: Rules, now: Now) -> Drafted:
         assert self._market is not None, "votes for a market that is not known"
         counted, places = count(self._market, taken, superseded)
-        return replace(self._drafted(counted, (), (), rules, now), places=places)
+        return self._drafted(counted, (), (), rules, now, places)
 
     def _decide(self, commands: tuple[Command, ...], rules: Rules, now: Now) -> Drafted:
         market, refusals, happened = self._market, [], list[ev.Event]()
@@ -101,6 +102,7 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         commands: Sequence[Command],
         rules: Rules,
         now: Now,
+        places: Places = _NOWHERE,
     ) -> Drafted:
         """Fold the events, move the deadline, and say what a commit would write."""
         after = self._market
@@ -116,4 +118,4 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
             change = change_of(self._market, after, happened, applied, deadline, rules)
             after = change.market
         self._draft = (after, deadline)
-        return Drafted(self._market_id, tuple(refusals), change, after, deadline)
+        return Drafted(self._market_id, tuple(refusals), change, after, deadline, places)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from domain import events as ev
 from domain.journal import Ballot, ChainBallot
 from domain.market import Market
 from domain.tally import Tally, VoteType
-from domain.votelog import LogEntry, entry_of, leaf_of
+from domain.votelog import LogEntry, leaf_of_vote
 
 Taken = Sequence[Ballot | ChainBallot]
 Places = Mapping[str, tuple[int, bytes]]
 """vote_id -> (sequence, leaf hash)."""
+
+_vote_id = attrgetter("vote.vote_id")
 
 
 def count(market: Market, taken: Taken, superseded: Sequence[LogEntry] = ()) -> tuple[list[ev.VotesCounted], Places]:
@@ -21,17 +25,24 @@ def count(market: Market, taken: Taken, superseded: Sequence[LogEntry] = ()) -> 
     `superseded` are the entries whose wallets have voted anew with this: their weight goes, their places stay.
     """
     events, places = list[ev.VotesCounted](), dict[str, tuple[int, bytes]]()
-    for kind in VoteType:
-        votes = sorted((each for each in taken if each.vote.vote_type is kind), key=lambda each: each.vote.vote_id)
-        if not votes:
-            continue
-        leaves = tuple([leaf_of(entry_of(each.vote, each.accepted_at_ms, each.market_version)) for each in votes])
-        numbered = enumerate(leaves, start=market.log(kind).size + 1)
-        places.update(zip([each.vote.vote_id for each in votes], numbered, strict=True))
-        gone = _tally((entry.choice, entry.weight) for entry in superseded if entry.vote_type is kind)
+    for kind, votes in _by_kind(taken).items():
+        votes.sort(key=_vote_id)
+        leaves = [leaf_of_vote(each.vote, each.accepted_at_ms, each.market_version) for each in votes]
+        for sequence, (each, leaf) in enumerate(zip(votes, leaves, strict=True), start=market.log(kind).size + 1):
+            places[each.vote.vote_id] = (sequence, leaf)
         counted = _tally((each.vote.choice, each.vote.weight) for each in votes)
-        events.append(ev.VotesCounted(kind, counted.minus(gone) if superseded else counted, leaves))
+        if superseded:
+            gone = _tally((entry.choice, entry.weight) for entry in superseded if entry.vote_type is kind)
+            counted = counted.minus(gone)
+        events.append(ev.VotesCounted(kind, counted, tuple(leaves)))
     return events, places
+
+
+def _by_kind(taken: Taken) -> dict[VoteType, list[Ballot | ChainBallot]]:
+    kinds: dict[VoteType, list[Ballot | ChainBallot]] = defaultdict(list)
+    for each in taken:
+        kinds[each.vote.vote_type].append(each)
+    return kinds
 
 
 def _tally(votes: Iterable[tuple[bool, int]]) -> Tally:

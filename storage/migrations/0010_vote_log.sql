@@ -36,3 +36,55 @@ CREATE INDEX uncounted_votes_version ON uncounted_votes (market_id, vote_type, r
 CREATE INDEX uncounted_votes_superseded ON uncounted_votes (market_id, vote_type, superseded_at_version)
     WHERE reason = 'superseded';
 CREATE UNIQUE INDEX uncounted_votes_request ON uncounted_votes (user_pubkey, request_id) WHERE request_id IS NOT NULL;
+
+-- Votes from before this log become its first entries. Their leaves say whole milliseconds, so the rows must.
+UPDATE vote_records SET created_at = date_trunc('milliseconds', created_at)
+WHERE created_at <> date_trunc('milliseconds', created_at);
+
+DO $$
+DECLARE
+    log record;
+    entry record;
+    peaks bytea[];
+    node bytea;
+    size bigint;
+    ones bigint;
+BEGIN
+    FOR log IN SELECT DISTINCT market_id, vote_type FROM vote_records LOOP
+        peaks := ARRAY[]::bytea[];
+        size := 0;
+        FOR entry IN
+            SELECT * FROM vote_records AS v
+            WHERE v.market_id = log.market_id AND v.vote_type = log.vote_type
+            ORDER BY v.market_version, v.id
+        LOOP
+            node := sha256('\x00'::bytea || convert_to(concat_ws(E'\n',
+                'zmart.vote.v1', entry.market_id, entry.vote_type, entry.user_pubkey,
+                CASE entry.vote_type
+                    WHEN 'proposal' THEN CASE WHEN entry.vote THEN 'like' ELSE 'dislike' END
+                    ELSE CASE WHEN entry.vote THEN 'support' ELSE 'reject' END
+                END,
+                entry.weight, coalesce(entry.weight_slot::text, '-'), entry.source, coalesce(entry.tx_signature, '-'),
+                entry.id, (extract(epoch FROM entry.created_at) * 1000)::bigint, entry.market_version, '-'
+            ), 'UTF8'));
+            ones := size;
+            WHILE ones % 2 = 1 LOOP
+                node := sha256('\x01'::bytea || peaks[cardinality(peaks)] || node);
+                peaks := peaks[:cardinality(peaks) - 1];
+                ones := ones / 2;
+            END LOOP;
+            peaks := peaks || node;
+            size := size + 1;
+        END LOOP;
+        IF log.vote_type = 'proposal' THEN
+            UPDATE markets AS m
+            SET proposal_log_size = size, proposal_log_peaks = (SELECT string_agg(p, ''::bytea) FROM unnest(peaks) AS p)
+            WHERE m.market_id = log.market_id;
+        ELSE
+            UPDATE markets AS m
+            SET dispute_log_size = size, dispute_log_peaks = (SELECT string_agg(p, ''::bytea) FROM unnest(peaks) AS p)
+            WHERE m.market_id = log.market_id;
+        END IF;
+    END LOOP;
+END
+$$;

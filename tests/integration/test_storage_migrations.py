@@ -10,8 +10,15 @@ from typing import Any
 import asyncpg
 import pytest
 
+from domain.merkle import Frontier
+from domain.tally import VoteType
+from domain.votelog import leaf_of
+from storage.database import database_pool
 from storage.migrate import MIGRATIONS_DIR, MigrationsDiffer, migrate, migrations, pending
 from storage.outages import StorageUnavailable
+from storage.reads import MarketReads
+from storage.vote_log import VoteLog
+from tests.support.markets import market_id
 
 NAMES = [migration.name for migration in migrations()]
 SCHEMA = MIGRATIONS_DIR.parent / "schema.sql"
@@ -38,6 +45,25 @@ CATALOGUE = {
     "shards": "SELECT id::text, epoch FROM virtual_shards",
     "histories": "SELECT count(*) FROM feed_epoch",
 }
+
+VOTES_OF_OLD = """
+    INSERT INTO markets (
+        market_id, vshard, pda, creator, state, version, market_seq, votes_seq, likes, dislikes, like_voters,
+        dislike_voters, support, reject, support_voters, reject_voters, confirmed_likes, confirmed_dislikes,
+        approval_ready, voting_closed, question, category, observed_slot, b_parameter, initial_liquidity,
+        current_liquidity, shares_yes, shares_no, total_volume, created_at, failures
+    )
+    SELECT id, 0, '', '', 'PROPOSED', 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, '', '', 0, 0, 0, 0, 0, 0, 0,
+        now(), 0
+    FROM (VALUES ('<market>'), ('without votes')) AS m (id);
+    INSERT INTO vote_records (
+        id, market_id, user_pubkey, vote_type, vote, weight, source, market_version, created_at, weight_slot
+    )
+    SELECT gen_random_uuid(), '<market>', 'wallet ' || n, kind, n % 3 = 0, n, 'api', n / 4,
+        '2025-11-07 12:00:00.123456Z'::timestamptz + n * interval '1.0007 s', nullif(n % 2, 0)
+    FROM generate_series(1, 21) AS n, unnest(ARRAY['proposal', 'dispute']) AS kind
+    WHERE kind = 'proposal' OR n < 5;
+"""
 
 
 async def catalogue(database_url: str) -> dict[str, list[Any]]:
@@ -86,6 +112,22 @@ async def test_looking_for_pending_migrations_changes_nothing(empty_database_url
 async def test_processes_that_migrate_at_once_wait_for_each_other(empty_database_url: str) -> None:
     applied = await asyncio.gather(*(migrate(empty_database_url) for _ in range(4)))
     assert sorted(applied, key=len) == [[], [], [], NAMES]
+
+
+async def test_votes_from_before_the_log_become_its_first_entries(empty_database_url: str, folder: Path) -> None:
+    for migration in sorted(folder.glob("*.sql")):
+        if migration.name >= "0010":
+            migration.unlink()
+    await migrate(empty_database_url, folder)
+    await run(empty_database_url, VOTES_OF_OLD.replace("<market>", market_id()))
+    await migrate(empty_database_url)
+    database = await database_pool(empty_database_url, size=1)
+    for kind, votes in ((VoteType.PROPOSAL, 21), (VoteType.DISPUTE, 4)):
+        entries = await VoteLog(database).entries(market_id(), kind)
+        found = await MarketReads(database).get(market_id())
+        assert found and len(entries) == votes
+        assert found[0].log(kind) == Frontier().plus_all(leaf_of(each.entry) for each in entries)
+    await database.close()
 
 
 async def test_a_new_migration_is_applied_to_a_database_in_use(database_url: str, folder: Path) -> None:
