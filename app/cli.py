@@ -39,7 +39,7 @@ def demo(keep: bool) -> None:
 
 
 @main.command()
-@click.argument("role", type=click.Choice(["actors", "grpc", "bridge", "notifier", "indexer"]))
+@click.argument("role", type=click.Choice(["actors", "grpc", "bridge", "notifier", "indexer", "alerts"]))
 @DATA_DIR
 @PORT_BASE
 def serve(role: str, data_dir: Path | None, port_base: int | None) -> None:

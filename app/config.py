@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Browser origins that may open a WebSocket, comma separated; unset: loopback only"
     )
+    alert_rules: Path | None = Field(
+        None, description="Rules file (TOML) that says who hears of which alert; unset: alerts are stored and logged"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
 
     @model_validator(mode="before")

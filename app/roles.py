@@ -37,6 +37,8 @@ def serve_role(role: str, settings: Settings) -> None:
             _run(_notifier(settings))
         case "indexer":
             _run(_indexer(settings))
+        case "alerts":
+            _run(_alerts(settings))
         case _:
             raise ValueError(f"unknown role {role}")
 
@@ -118,3 +120,13 @@ async def _indexer(settings: Settings) -> None:
         working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await working
+
+
+async def _alerts(settings: Settings) -> None:
+    from alerts.rules import UnusableRules
+    from app.wiring_alerts import run_alerts
+
+    try:
+        await run_alerts(settings, stop_event())
+    except UnusableRules as fault:
+        raise SystemExit(f"ZMART_ALERT_RULES: {fault}") from fault

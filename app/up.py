@@ -26,6 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.console import Console
 from rich.table import Table
 
+from alerts.rules import UnusableRules, read_rules
 from app import clock
 from app.config import Settings
 from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
@@ -82,6 +83,7 @@ class System:
         """Start and wait for every role, then write connection.json; raises StartFailed, and `stop` clears up."""
         self._lock = hold(self.data_dir / LOCK_FILE)
         self._refuse_taken_ports()
+        read_rules(self.settings.alert_rules)  # whoever starts the system hears of it, not a log
         (self.data_dir / CONNECTION_FILE).unlink(missing_ok=True)
         database_url, redis_url = self._database(), self._redis()
         self._env = self._environment(database_url, redis_url)
@@ -92,6 +94,7 @@ class System:
         self.runner.start(self._role("actors", self._actors_ready))
         self.runner.start(self._role("grpc", self._grpc_ready))
         self.runner.start(self._role("notifier", lambda: None))
+        self.runner.start(self._role("alerts", lambda: None))
         self.runner.start(self._role("bridge", self._bridge_ready))
         self.runner.start(self._role("indexer", self._indexer_ready))
         self.runner.start(self._envoy().role())
@@ -313,6 +316,7 @@ FAILURES = (
     MigrationsDiffer,
     StorageUnavailable,
     DataDirectoryUnusable,
+    UnusableRules,
 )
 """What ends `zmart up` with a sentence instead of a traceback."""
 

@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.support.ledger",
     "tests.support.postgres",
+    "tests.support.receivers",
     "tests.support.sender_bench",
     "tests.support.stage",
     "tests.support.storage",
