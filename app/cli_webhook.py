@@ -86,8 +86,8 @@ def _run(data_dir: Path | None, work: Callable[[Helius, Registration], Awaitable
 
 
 def _wanted(settings: Settings) -> tuple[str, Registration]:
-    from app.embedded.loopback import kept_secret
     from app.helius import RAW, Registration
+    from app.identities import webhook_secrets
 
     if not settings.helius_api_key or not settings.webhook_url:
         raise click.ClickException("set ZMART_HELIUS_API_KEY and ZMART_WEBHOOK_URL, the public https address of Envoy")
@@ -95,6 +95,6 @@ def _wanted(settings: Settings) -> tuple[str, Registration]:
         url=settings.webhook_url,
         program_id=settings.program_id,
         kind=RAW[settings.helius_network],
-        secret=kept_secret(settings.data_dir / "webhook.secret"),
+        secret=webhook_secrets(settings)[0],
     )
     return settings.helius_api_key.get_secret_value(), wanted

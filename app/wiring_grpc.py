@@ -13,7 +13,7 @@ from actors import hardening
 from app import clock
 from app.config import Settings
 from app.embedded.loopback import kept_secret
-from app.identities import challenges, doorkeeper, tokens
+from app.identities import challenges, doorkeeper, tokens, webhook_secrets
 from app.roles_actors import harden
 from app.wiring import database_url
 from app.wiring_chain import chain_reader
@@ -34,17 +34,21 @@ from grpc_server import (
     AccountsUnavailable,
     BookUnavailable,
     GrpcServer,
+    InboxUnavailable,
     MarketFailed,
     Outage,
     OutcomeUnknown,
     Parts,
     ServerSettings,
     ShardUnavailable,
+    Webhooks,
     build_server,
 )
-from identity import can_sign
-from storage.database import database_pool
+from identity import WebhookMode, WebhookSecrets, can_sign
+from indexer.arrivals import fault_of_body
+from storage.database import Database, database_pool
 from storage.event_reads import EventReads
+from storage.inbox import Inbox
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
 from storage.positions import PositionTable
@@ -57,6 +61,8 @@ if TYPE_CHECKING:  # actors come in by the roles that run them, hardened first
     from actors.messages import Answer
 
 READY_S_MAX = 30.0
+INBOX_POOL = 4
+"""Connections for webhooks alone: reads that are slow must not keep the sender waiting."""
 
 
 class Router:
@@ -170,6 +176,32 @@ class Votes:
             raise BookUnavailable(str(outage)) from outage
 
 
+class InboxOfBodies:
+    """Adapts storage's inbox to the server's port."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def put(self, body: bytes) -> int:
+        """Commit a body."""
+        try:
+            return await self._inbox.put(body)
+        except StorageUnavailable as outage:
+            raise InboxUnavailable(str(outage)) from outage
+
+    async def keep_sample(self, body: bytes, why: str) -> None:
+        """Keep the beginning of a body that is refused."""
+        try:
+            await self._inbox.keep_sample(body, why)
+        except StorageUnavailable as outage:
+            raise InboxUnavailable(str(outage)) from outage
+
+
+def _webhooks(settings: Settings, database: Database) -> Webhooks:
+    secrets = WebhookSecrets(webhook_secrets(settings), WebhookMode(settings.webhook_auth))
+    return Webhooks(InboxOfBodies(Inbox(database)), secrets, fault_of_body)
+
+
 def _can_sign(public_key: bytes) -> bool:
     """The identity's rules around a curve check that takes 4 us instead of 110, for votes in bulk."""
     return can_sign(public_key, lambda raw: Pubkey.from_bytes(raw).is_on_curve())
@@ -183,6 +215,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     router = Router(settings.ports.actor_admin)
     router.directory.start()
     database = await database_pool(database_url(settings), settings.database_pool, "zmart-grpc")
+    inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox")
     reader = chain_reader(settings)
     accounts = Accounts(reader)
     parts = Parts(
@@ -201,6 +234,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
         can_sign=_can_sign,
+        webhooks=_webhooks(settings, inbox_database),
     )
     secret = kept_secret(settings.data_dir / "page-token.key").encode()
     server = build_server(
@@ -215,3 +249,4 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         router.directory.stop()
         await reader.close()
         await database.close()
+        await inbox_database.close()

@@ -9,6 +9,7 @@ from grpc_server.ports import (
     BookUnavailable,
     CommandRouter,
     EventBook,
+    InboxUnavailable,
     MarketAccounts,
     MarketBook,
     MarketFailed,
@@ -21,8 +22,10 @@ from grpc_server.ports import (
     ShardUnavailable,
     VoteBook,
     VotePlace,
+    WebhookInbox,
 )
 from grpc_server.server import GrpcServer, Parts, PortTaken, ServerSettings, build_server
+from grpc_server.webhooks import Webhooks
 
 __all__ = [
     "AccountsUnavailable",
@@ -30,6 +33,7 @@ __all__ = [
     "CommandRouter",
     "EventBook",
     "GrpcServer",
+    "InboxUnavailable",
     "MarketAccounts",
     "MarketBook",
     "MarketFailed",
@@ -45,5 +49,7 @@ __all__ = [
     "ShardUnavailable",
     "VoteBook",
     "VotePlace",
+    "WebhookInbox",
+    "Webhooks",
     "build_server",
 ]

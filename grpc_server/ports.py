@@ -70,6 +70,26 @@ class ReconciliationUnanswered(Outage):
         self.why = why
 
 
+class InboxUnavailable(Outage):
+    """A body could not be stored, or nobody knows whether it was. `why` is a sentence for the log."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class WebhookInbox(Protocol):
+    """Where bodies wait for the indexer. Every call raises `InboxUnavailable`."""
+
+    async def put(self, body: bytes) -> int:
+        """Commit a body, and return its number."""
+        ...
+
+    async def keep_sample(self, body: bytes, why: str) -> None:
+        """Keep the beginning of a body that is refused, as one of a bounded number."""
+        ...
+
+
 class CommandRouter(Protocol):
     """The way to the markets' actors."""
 

@@ -65,6 +65,13 @@ class MessageTooLarge:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookMalformed:
+    """The body of a webhook is not what webhooks are made of; a sample of it is kept."""
+
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class TierTooLow:
     """Known, but not entitled."""
 
@@ -125,6 +132,7 @@ Problem = (
     | Violation
     | RequestMalformed
     | MessageTooLarge
+    | WebhookMalformed
     | TierTooLow
     | WalletMissing
     | NotServed

@@ -36,6 +36,7 @@ from grpc_server.sign_ins import AuthService
 from grpc_server.vote_streams import VoteStreams
 from grpc_server.voters import Voters
 from grpc_server.votes import VoteService
+from grpc_server.webhooks import Webhooks, WebhookService
 from grpc_server.weights import Weights
 from identity import Challenges, Doorkeeper, Tokens, can_sign
 from zmart.v1 import auth_service_pb2 as auth
@@ -109,6 +110,8 @@ class Parts:
     new_id: Callable[[], str]
     can_sign: Callable[[bytes], bool] = can_sign
     """Whether 32 bytes are the key of somebody who can sign."""
+    webhooks: Webhooks | None = None
+    """None: webhooks are not served."""
 
 
 class GrpcServer:
@@ -201,7 +204,7 @@ def _register(
         _add(
             server,
             webhook.DESCRIPTOR,
-            webhook_grpc.WebhookServiceServicer(),
+            WebhookService(parts.webhooks) if parts.webhooks else webhook_grpc.WebhookServiceServicer(),
             webhook_grpc.add_WebhookServiceServicer_to_server,
         ),
         _add(server, ops.DESCRIPTOR, OpsService(discrepancies), ops_grpc.add_OpsServiceServicer_to_server),

@@ -94,6 +94,7 @@ TABLE: Mapping[object, Entry] = {
             Denial.TOKEN_ISSUER_MISMATCH: "the token was issued by somebody else",
             Denial.TOKEN_AUDIENCE_MISMATCH: "the token was issued for somebody else",
             Denial.TOKEN_EXPIRED: "the token has expired",
+            Denial.WEBHOOK_NOT_PROVEN: "the webhook brings neither its secret nor a signature made with it",
         }.items()
     },
     Denial.ADDRESS_CANNOT_SIGN: Entry(
@@ -126,6 +127,7 @@ TABLE: Mapping[object, Entry] = {
     problems.MessageTooLarge: Entry(
         "MESSAGE_TOO_LARGE", _INVALID, "{method} takes at most {bytes_max} bytes, not {bytes}"
     ),
+    problems.WebhookMalformed: Entry("WEBHOOK_MALFORMED", _INVALID, "the body is no JSON of transactions: {fault}"),
     problems.TierTooLow: Entry(
         "TIER_TOO_LOW", StatusCode.PERMISSION_DENIED, "this call is for tier {needed}, you are {actual}"
     ),
@@ -150,6 +152,7 @@ TABLE: Mapping[object, Entry] = {
     ports.ReconciliationUnanswered: Entry(
         "RECONCILIATION_UNANSWERED", _AWAY, "the indexer has not answered; a run that was asked for still takes place"
     ),
+    ports.InboxUnavailable: Entry("INBOX_UNAVAILABLE", _AWAY, "the body cannot be stored now; send it again"),
     NonceStoreUnavailable: Entry("SIGN_IN_UNAVAILABLE", _AWAY, "nobody can sign in now; try again"),
 }
 

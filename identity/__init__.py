@@ -14,6 +14,7 @@ from identity.nonces import NoncesInMemory
 from identity.ports import NonceStore, NonceStoreUnavailable
 from identity.sign_in import Site
 from identity.tokens import ACCESS_TTL_S, OPERATOR_TTL_S, IssuedToken, Tokens
+from identity.webhooks import WebhookMode, WebhookSecrets
 
 __all__ = [
     "ACCESS_TTL_S",
@@ -34,6 +35,8 @@ __all__ = [
     "Tier",
     "Tokens",
     "UnusableKey",
+    "WebhookMode",
+    "WebhookSecrets",
     "can_sign",
     "hash_service_key",
     "load",

@@ -38,3 +38,6 @@ class Denial(enum.Enum):
     TOKEN_ISSUER_MISMATCH = enum.auto()
     TOKEN_AUDIENCE_MISMATCH = enum.auto()
     TOKEN_EXPIRED = enum.auto()
+
+    WEBHOOK_NOT_PROVEN = enum.auto()
+    """Neither the secret nor a signature with it; which of them was wrong is nobody's business."""

@@ -79,6 +79,15 @@ def items_of(body: bytes) -> list[Any]:
     return items
 
 
+def fault_of_body(body: bytes) -> str | None:
+    """What is wrong with a body, None when its items can be looked at."""
+    try:
+        items_of(body)
+    except BodyMalformed as fault:
+        return str(fault)
+    return None
+
+
 def read_item(item: Mapping[str, Any]) -> Arrival | Hint | Unreadable:
     """One item in whatever shape it has."""
     try:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from string import Template
 
@@ -12,6 +13,8 @@ from app.runner import NotReady, Role
 
 # Beside the packages both in a checkout and in an installed wheel (the build puts the folder there).
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "envoy" / "envoy.yaml"
+DESCRIPTORS = files("zmart.v1") / "descriptors.binpb"
+"""What the transcoder knows of the contract."""
 WORKERS = 2  # one a core of the reference machine; stock Envoy would take every core
 STREAM_IDLE_TIMEOUT_S = 300
 STATUS_LINE_READY = b"HTTP/1.1 200"
@@ -86,6 +89,7 @@ class EmbeddedEnvoy:
             "GRPC_PORT": grpc.port,
             "BRIDGE_ADDRESS": bridge.address,
             "BRIDGE_PORT": bridge.port,
+            "DESCRIPTORS": DESCRIPTORS,
         }
         # A dollar sign before a name in braces that is not ours stops here, not inside Envoy.
         self.config_file.write_text(Template(TEMPLATE.read_text()).substitute(values))

@@ -32,7 +32,7 @@ from domain.rules import Now, Rules
 from domain.tally import VoteType, single
 from domain.votelog import entry_of, leaf_of
 from domain.votes import StoredVote
-from grpc_server import GrpcServer, Outage, Parts, ServerSettings, build_server
+from grpc_server import GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
 from identity.keys import signing_key
 from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
@@ -325,7 +325,9 @@ class Served:
 
 
 @asynccontextmanager
-async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int = 0) -> AsyncIterator[Served]:
+async def served(
+    reflection: bool = True, in_flight_max: int = 1_000, port: int = 0, webhooks: Webhooks | None = None
+) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     events, desk = EventRows(), Desk()
@@ -349,6 +351,7 @@ async def served(reflection: bool = True, in_flight_max: int = 1_000, port: int 
         now_s=clock.now_s,
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
+        webhooks=webhooks,
     )
     settings = ServerSettings(b"p" * 32, port=port, reflection=reflection, in_flight_max=in_flight_max)
     server = build_server(parts, settings)

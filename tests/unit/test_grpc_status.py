@@ -49,6 +49,7 @@ def every_cause() -> Iterator[Any]:
     yield ports.AccountsUnavailable("no answer within 4 s")
     yield ports.BookUnavailable("connection refused by 10.0.0.7")
     yield ports.ReconciliationUnanswered("no answer within 15 s")
+    yield ports.InboxUnavailable("not stored within 0.9 s")
     yield NonceStoreUnavailable("redis at 10.0.0.7 is gone")
 
 
