@@ -40,6 +40,10 @@ SERVED = {
     "/zmart.v1.MarketService/GetMarket",
     "/zmart.v1.MarketService/ListMarkets",
     "/zmart.v1.MarketService/RegisterMarket",
+    "/zmart.v1.EventService/ListEvents",
+    "/zmart.v1.EventService/SearchEvents",
+    "/zmart.v1.OpsService/ListDiscrepancies",
+    "/zmart.v1.OpsService/RunReconciliation",
 }
 STREAMING = {"/zmart.v1.MarketService/WatchMarket"}
 
