@@ -7,10 +7,13 @@ from dataclasses import replace
 
 from actors.ports import AggregationNote, AlertNote, Change
 from domain import events as ev
+from domain.aggregation import TOO_EARLY
 from domain.deadlines import Deadline
 from domain.feed import announce
-from domain.intents import Action, Intent
+from domain.intents import Intent
+from domain.lifecycle import Lifecycle
 from domain.market import Market
+from domain.retries import calls_for_help
 from domain.rules import Rules
 from domain.tally import Tally, VoteType
 
@@ -41,38 +44,103 @@ def change_of(
 def _notes(market: Market, events: Sequence[ev.Event], rules: Rules) -> Iterator[AggregationNote]:
     for event in events:
         match event:
-            case ev.IntentPlanned(intent) if intent.action is Action.AGGREGATE_PROPOSAL:
-                log = market.log(VoteType.PROPOSAL)  # no vote is counted in the version that plans
-                yield replace(_note(intent, "pending", rules), votes_size=log.size, votes_root=log.root().hex())
-            case ev.TalliesConfirmed(intent):
-                yield _note(intent, "confirmed", rules)
-            case ev.AttemptFailed(intent, reason) if intent.action is Action.AGGREGATE_PROPOSAL:
-                yield _note(intent, "failed", rules, reason)
+            case ev.IntentPlanned(intent) if intent.counts:
+                log = market.log(intent.counts)  # no vote is counted in the version that plans
+                yield replace(_pending(event, rules), votes_size=log.size, votes_root=log.root().hex())
+            case ev.TalliesConfirmed(intent) | ev.FinalizationConfirmed(intent) if intent.counts:
+                yield _moved(intent, intent.counts, "confirmed")
+            case ev.AttemptFailed(intent, reason) if intent.counts:
+                yield _moved(intent, intent.counts, "failed", reason)
+            case ev.AttemptTooEarly(intent) if intent.counts:
+                yield _moved(intent, intent.counts, "failed", TOO_EARLY)
+            case ev.AggregationSkipped():
+                yield _skipped(market, event, rules)
             case _:
                 pass
 
 
-def _note(intent: Intent, status: str, rules: Rules, reason: str = "") -> AggregationNote:
-    tally = Tally(intent.yes, intent.no, intent.yes, intent.no)
-    threshold_bps = rules.config.proposal_threshold_bps if rules.config else 0
-    met = tally.total >= rules.min_proposal_votes and tally.meets(threshold_bps)
-    return AggregationNote(intent, status, tally, tally.percentage_bps, threshold_bps, met, reason)
+def _pending(event: ev.IntentPlanned, rules: Rules) -> AggregationNote:
+    intent = event.intent
+    assert intent.counts is not None
+    return AggregationNote(
+        aggregation_id=intent.intent_id,
+        market_id=intent.market_id,
+        vote_type=intent.counts,
+        status="pending",
+        tally=event.tally,
+        submitted=intent.pair,
+        threshold_bps=event.threshold_bps,
+        threshold_met=_is_met(intent.counts, event.tally, event.threshold_bps, rules),
+        is_synthetic=event.is_synthetic,
+    )
+
+
+def _moved(intent: Intent, counts: VoteType, status: str, reason: str = "") -> AggregationNote:
+    """Where an attempt stands now; the figures of its plan stay as they were noted then."""
+    tally = Tally(*(intent.pair or (0, 0)))
+    return AggregationNote(intent.intent_id, intent.market_id, counts, status, tally, intent.pair, 0, False, reason)
+
+
+def _skipped(market: Market, event: ev.AggregationSkipped, rules: Rules) -> AggregationNote:
+    counts = VoteType.DISPUTE if market.state is Lifecycle.DISPUTED else VoteType.PROPOSAL
+    config, tally = rules.config, market.tally(counts)
+    thresholds = (config.proposal_threshold_bps, config.dispute_threshold_bps) if config else (0, 0)
+    threshold_bps = thresholds[counts is VoteType.DISPUTE]
+    met = _is_met(counts, tally, threshold_bps, rules)
+    place = (event.aggregation_id, market.market_id, counts)
+    return AggregationNote(*place, "skipped", tally, None, threshold_bps, met, event.reason.value)
+
+
+def _is_met(counts: VoteType, tally: Tally, threshold_bps: int, rules: Rules) -> bool:
+    has_quorum = counts is VoteType.DISPUTE or tally.total >= rules.min_proposal_votes
+    return has_quorum and tally.meets(threshold_bps)
 
 
 def _alerts(market: Market, events: Sequence[ev.Event]) -> Iterator[AlertNote]:
     for event in events:
         match event:
             case ev.ApprovalBecameReady(will_be_sent=False):
-                data = {"market_id": market.market_id, "needs": "approve_proposal signed by the admin key"}
-                yield AlertNote("approval_ready", "HIGH", f"approval_ready:{market.market_id}", market.market_id, data)
-            case ev.AttemptFailed(intent, reason):
-                yield _failure(market, intent, reason)
+                needs = {"needs": "approve_proposal signed by the admin key"}
+                yield _alert(market, "approval_ready", "HIGH", needs)
+            case ev.AggregationSkipped(reason=ev.Skip.CHAIN_AHEAD):
+                yield _alert(market, "tallies_behind_chain", "CRITICAL", _behind(market))
+            case ev.AggregationSkipped(reason=ev.Skip.HELD):
+                yield _alert(market, "dispute_without_votes", "CRITICAL", {"needs": "an operator to end the dispute"})
+            case ev.FinalizationMismatched():
+                yield _alert(market, "finalization_mismatch", "CRITICAL", _mismatch(market, event))
+            case ev.AttemptFailed(intent, reason, failures) if calls_for_help(failures):
+                data = {"action": intent.action.value, "attempt": str(failures), "reason": reason}
+                yield _alert(market, "intent_failed", "HIGH", data, f":{intent.action.value}")
             case _:
                 pass
 
 
-def _failure(market: Market, intent: Intent, reason: str) -> AlertNote:
-    """One open alert for each market and action: a failure that repeats is the same news."""
-    data = {"action": intent.action.value, "attempt": str(intent.attempt), "reason": reason}
-    key = f"intent_failed:{market.market_id}:{intent.action.value}"
-    return AlertNote("intent_failed", "HIGH", key, market.market_id, data)
+def _alert(market: Market, name: str, severity: str, data: dict[str, str], what: str = "") -> AlertNote:
+    """One open alert for each market and matter: what repeats is the same news."""
+    key = f"{name}:{market.market_id}{what}"
+    return AlertNote(name, severity, key, market.market_id, {"market_id": market.market_id, **data})
+
+
+def _behind(market: Market) -> dict[str, str]:
+    return {
+        "here": f"{market.proposal.yes} likes, {market.proposal.no} dislikes",
+        "on_chain": f"{market.confirmed_likes} likes, {market.confirmed_dislikes} dislikes",
+        "means": "Votes are missing here: restore the database, or this market's tallies stay as the chain has them.",
+    }
+
+
+def _mismatch(market: Market, event: ev.FinalizationMismatched) -> dict[str, str]:
+    sent, (agree, disagree) = event.submitted, event.on_chain
+    return {
+        "expected_outcome": _outcome_word(event.expected),
+        "final_outcome": _outcome_word(event.found),
+        "tally": f"{market.dispute.yes} to {market.dispute.no}",
+        "submitted": f"{sent.yes} to {sent.no}",
+        "on_chain": f"{agree} to {disagree}",
+        "threshold_bps": str(sent.threshold_bps),
+    }
+
+
+def _outcome_word(outcome: bool | None) -> str:
+    """The contract's word for an outcome of a market that is final."""
+    return "INVALID" if outcome is None else "YES" if outcome else "NO"

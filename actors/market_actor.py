@@ -16,7 +16,7 @@ from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Inst
 from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
 from domain.counting import Places, Taken, count
-from domain.deadlines import Deadline, next_deadline, reschedule
+from domain.deadlines import WINDOWED, Deadline, next_deadline, reschedule
 from domain.decisions import decide
 from domain.ids import MarketId
 from domain.market import Market, evolve
@@ -114,7 +114,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         fired = any(isinstance(command, FireDeadline) for command in commands)
         deadline = reschedule(None if fired else self._deadline, next_deadline(after, rules, now))
         change = None
-        if after != self._market or applied:
+        moves_window = fired and after.state in WINDOWED and deadline != self._deadline
+        if happened or applied or moves_window:  # the last one, so that readers see where GlobalConfig moved it
             change = change_of(self._market, after, happened, applied, deadline, rules)
             after = change.market
         self._draft = (after, deadline)

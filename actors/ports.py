@@ -99,6 +99,10 @@ class Journal(Protocol):
         """Every stored deadline of these virtual shards."""
         ...
 
+    async def windowed(self, virtual_shards: Sequence[int]) -> Sequence[MarketId]:
+        """Markets of these virtual shards that end by the clock (RESOLVING, DISPUTED)."""
+        ...
+
     async def settlements(self, virtual_shards: Sequence[int], limit: int) -> Sequence[Settlement]:
         """Ended attempts that no market has taken in yet, oldest first."""
         ...

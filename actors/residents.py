@@ -18,7 +18,7 @@ from actors.troubles import market_actor_broken
 from domain.commands import AdoptMarket, Command
 from domain.ids import MarketId, virtual_shard
 from domain.observed import ChainClock, ChainConfig
-from domain.rules import Now, Rules, Schedule
+from domain.rules import Now, Rules, Schedule, ZeroVotes
 
 log = structlog.get_logger("shard")
 _C = TypeVar("_C", bound=Command)
@@ -48,6 +48,7 @@ class ShardSettings:
     wall_s: Callable[[], float]
     monotonic_s: Callable[[], float]
     new_id: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
+    zero_votes: ZeroVotes = ZeroVotes.UPHOLD
 
 
 class Residents:
@@ -65,6 +66,8 @@ class Residents:
         """Set when a commit has planned a transaction; whoever tells the chain agent clears it."""
         self.has_news = False
         """Set when a commit has written to the outbox; whoever wakes the notifier clears it."""
+        self.windows_moved = True
+        """Set at the start and when GlobalConfig differs: every open window is looked at before anything else fires."""
 
     async def known(self, commands: Mapping[int, _C], *, may_be_new: bool) -> dict[MarketId, list[int]]:
         """Which commands go to which market, all of these markets awake; unknown ones only if a command adopts them."""
@@ -137,13 +140,24 @@ class Residents:
 
     def rules(self) -> Rules:
         """What decisions depend on, as known right now."""
-        return Rules(self.chain.config, self._settings.schedule, self._settings.min_proposal_votes)
+        settings = self._settings
+        return Rules(self.chain.config, settings.schedule, settings.min_proposal_votes, settings.zero_votes)
 
     def now(self) -> Now:
         """Before the first reading of the chain clock the wall clock stands in; nothing fires on it (see fire_due)."""
         wall_s = int(self._settings.wall_s())
         chain_s = self.chain.unix_s(self._settings.monotonic_s())
-        return Now(wall_s if chain_s is None else chain_s, wall_s, self._settings.new_id)
+        return Now(wall_s if chain_s is None else chain_s, wall_s, self._settings.new_id, chain_s is not None)
+
+    def hear(self, clock: ChainClock | None, config: ChainConfig | None) -> None:
+        """Take in what was read of the chain; an older reading never replaces a newer one."""
+        chain = self.chain
+        if clock is not None and (chain.clock is None or clock.slot >= chain.clock.slot):
+            chain.clock, chain.read_at_s = clock, self._settings.monotonic_s()
+        known = chain.config
+        if config is not None and (known is None or config.slot >= known.slot):
+            self.windows_moved = self.windows_moved or known is None or replace(config, slot=known.slot) != known
+            chain.config = config
 
     def wall_ms(self) -> int:
         """Unix milliseconds, the time at which votes are accepted."""

@@ -91,6 +91,7 @@ class ShardCore:
         due = self.residents.alarms.due(ClockName.WALL, settings.wall_s())
         chain_s = self.residents.chain.unix_s(settings.monotonic_s())
         if chain_s is not None and self.residents.chain.config is not None:
+            await self._look_at_windows()
             due += self.residents.alarms.due(ClockName.CHAIN, chain_s)
         answers = await self._decide(dict(enumerate(FireDeadline(market_id) for market_id in due)))
         for index, answer in answers.items():
@@ -98,6 +99,13 @@ class ShardCore:
                 self.residents.alarms.set(due[index], Deadline(int(settings.wall_s()) + BROKEN_RETRY_S, ClockName.WALL))
         await self.residents.tell_of_bugs()
         return len(due)
+
+    async def _look_at_windows(self) -> None:
+        """Let every market that ends by the clock fire at once; one whose window is open sets its deadline anew."""
+        if self.residents.windows_moved:
+            for market_id in await self._journal.windowed(tuple(self.epochs)):
+                self.residents.alarms.set(market_id, Deadline(0, ClockName.CHAIN))
+            self.residents.windows_moved = False
 
     async def take_settlements(self) -> int:
         """Bring ended attempts to their markets, and return how many were taken in; the others come again."""
@@ -109,12 +117,7 @@ class ShardCore:
 
     def hear(self, clock: ChainClock | None, config: ChainConfig | None) -> None:
         """Take in what the chain agent has read; an older reading never replaces a newer one."""
-        if clock is not None and (self.residents.chain.clock is None or clock.slot >= self.residents.chain.clock.slot):
-            self.residents.chain.clock, self.residents.chain.read_at_s = clock, self._settings.monotonic_s()
-        if config is not None and (
-            self.residents.chain.config is None or config.slot >= self.residents.chain.config.slot
-        ):
-            self.residents.chain.config = config
+        self.residents.hear(clock, config)
 
     def monotonic_s(self) -> float:
         """The clock that carries the chain's time on between two readings."""

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.schedule import CronSchedule
+from domain.rules import ZeroVotes
 
 NEWEST_PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
 """The build that the instruction tables describe; the local ledger runs it under this id (CI 1)."""
@@ -124,6 +125,10 @@ class Settings(BaseSettings):
     )
     aggregation_cron: str = Field("*/5 * * * *", description="When changed tallies go on chain, in chain time (UTC)")
     min_proposal_votes: int = Field(10, ge=1, description="Votes below which a proposal is never approved")
+    zero_vote_dispute: ZeroVotes = Field(
+        ZeroVotes.UPHOLD,
+        description="How a dispute ends on which nobody voted: `uphold`, `hold` (an operator decides) or `invalidate`",
+    )
 
     solana_ws_url: str | None = Field(
         None, description="Solana PubSub for log subscriptions; unset: beside the JSON-RPC, or the local ledger's"

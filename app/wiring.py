@@ -70,6 +70,7 @@ def shard_settings(settings: Settings) -> ShardSettings:
         wall_s=clock.wall_s,
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
+        zero_votes=settings.zero_vote_dispute,
     )
 
 

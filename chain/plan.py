@@ -10,15 +10,8 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from domain.intents import Action, IntentStatus, StoredTransaction
-from domain.lifecycle import Lifecycle
+from domain.intents import ACTS_IN, Action, IntentStatus, StoredTransaction
 from domain.observed import ObservedMarket
-
-_STATES = {
-    Action.AGGREGATE_PROPOSAL: frozenset({Lifecycle.PROPOSED}),
-    Action.APPROVE: frozenset({Lifecycle.PROPOSED}),
-}
-"""In which states an action can have an effect (CI 6)."""
 
 
 class Commitment(enum.IntEnum):
@@ -78,7 +71,7 @@ def next_step(stored: StoredTransaction, facts: ChainFacts | None, is_send_due: 
 
 def moved_on(action: Action, observed: ObservedMarket | None) -> bool:
     """Whether the market has left every state in which `action` can do anything, so that a retry is idle."""
-    return observed is not None and observed.state not in _STATES[action]
+    return observed is not None and observed.state not in ACTS_IN[action]
 
 
 def is_expired(stored: StoredTransaction, facts: ChainFacts) -> bool:

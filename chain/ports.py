@@ -61,6 +61,10 @@ class TransactionStore(Protocol):
         """It is proven that it never landed and never can; `error_name` is why a node refused it, where one did."""
         ...
 
+    async def mark_overdue(self, intent_id: str, error_name: str) -> bool:
+        """One that was never signed failed without a look at the chain; False when it is not `planned` any more."""
+        ...
+
     async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
         """A confirmed one was dropped: failed under `error_name` where it was run again, else expired.
 

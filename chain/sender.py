@@ -21,8 +21,9 @@ from chain.failures import ALREADY_PROCESSED, PASSING
 from chain.fees import SIMULATED, FeeSettings
 from chain.gateway import Gateway, SendAnswer
 from chain.keys import SigningKeys
+from chain.notices import late, undone
 from chain.plan import ChainFacts, Step, is_expired, moved_on, next_step
-from chain.ports import AlertNote, TransactionStore
+from chain.ports import TransactionStore
 from chain.program import UndecodableAccount
 from chain.purse import Purse
 from chain.rpc import RETRY_AFTER_S_MAX, ChainUnavailable, RpcRefused, Sleep
@@ -34,6 +35,9 @@ NO_ADMIN_KEY = "AdminKeyMissing"
 """Error name of an intent that needs a key this backend does not hold."""
 MOVED_ON = "MarketMovedOn"
 """Error name of a retry whose market has left every state in which the action does anything."""
+
+OVERDUE = "AttemptOverdue"
+"""Error name of an attempt that could not be signed in time; nothing of it was ever sent."""
 
 T = TypeVar("T")
 
@@ -58,6 +62,8 @@ class SenderSettings:
     """Rows in hand at once, so that many that wait for their expiry do not keep others from their turn."""
     concurrency: int = 16
     """Steps taken at once."""
+    overdue_s: int = 240
+    """The specification's four minutes for each market: what is not signed by then is failed, what is, is reported."""
     remembered_max: int = 4_096
     """Send times and signatures kept in memory; forgetting one costs a repeated send, never a second execution."""
 
@@ -93,6 +99,8 @@ class Sender:
         self._never_sent: OrderedDict[str, None] = OrderedDict()
         """Signed by this process and not yet handed to any node: only then is a refusal the last word."""
         self._signatures: OrderedDict[str, None] = OrderedDict()
+        self._reported: OrderedDict[str, None] = OrderedDict()
+        """Overdue and reported."""
         self._refusals: OrderedDict[str, str] = OrderedDict()
         """What nodes said of bytes that another node might hold: the reason, should they expire."""
 
@@ -127,7 +135,7 @@ class Sender:
 
     async def _round(self, on_settled: Callable[[Settlement], None]) -> float:
         """One step with every row in hand; returns how long to rest, 0 when there is more to do at once."""
-        rows = [*await self._open_rows(), *await self._landed_rows()]
+        rows = [*await self._open_rows(on_settled), *await self._landed_rows()]
         if not rows:
             return self._until_follow_s()
         facts, fresh = await self._look(rows)
@@ -149,11 +157,29 @@ class Sender:
         is_open = any(row.status is not IntentStatus.CONFIRMED for row in rows)
         return self._settings.poll_s if is_open else self._until_follow_s()
 
-    async def _open_rows(self) -> list[StoredTransaction]:
-        rows = await self._store.open_transactions(self._settings.open_max)
+    async def _open_rows(self, on_settled: Callable[[Settlement], None]) -> list[StoredTransaction]:
+        """What is open and in time; what is overdue is dealt with first, for that needs no chain."""
+        rows = []
+        for row in await self._store.open_transactions(self._settings.open_max):
+            settlement = await self._overdue(row) if row.age_s >= self._settings.overdue_s else None
+            if settlement is None:
+                rows.append(row)
+            else:
+                on_settled(settlement)
         if not self._purse.is_shut:
-            return list(rows)
+            return rows
         return [row for row in rows if row.status is not IntentStatus.PLANNED]
+
+    async def _overdue(self, stored: StoredTransaction) -> Settlement | None:
+        """Fail what was never signed; what was is followed to its proven end, and said aloud once."""
+        intent_id = stored.intent.intent_id
+        if stored.status is IntentStatus.PLANNED:
+            if await self._store.mark_overdue(intent_id, OVERDUE):
+                return self._settled(stored, IntentStatus.FAILED, None, OVERDUE, None)
+        elif intent_id not in self._reported:
+            await self._store.raise_alert(late(stored))
+            self._remember(self._reported, intent_id, None)
+        return None
 
     async def _landed_rows(self) -> Sequence[StoredTransaction]:
         """What is confirmed and not final, when it is time to look."""
@@ -312,7 +338,7 @@ class Sender:
         observed = await self._observe(stored, facts.finalized_slot)
         if not await self._store.mark_undone(stored.intent.intent_id, name, observed):
             return None
-        await self._store.raise_alert(_undone(stored, name))
+        await self._store.raise_alert(undone(stored, name))
         status = IntentStatus.EXPIRED if name is None else IntentStatus.FAILED
         return self._settled(stored, status, sighting.slot if sighting else None, name, observed)
 
@@ -346,7 +372,7 @@ class Sender:
         return Settlement(stored.intent, status, stored.signature, slot, error_name, observed)
 
     def _forget(self, intent_id: str) -> None:
-        for kept in (self._sent_at, self._never_sent, self._refusals):
+        for kept in (self._sent_at, self._never_sent, self._refusals, self._reported):
             kept.pop(intent_id, None)
 
     def _is_send_due(self, intent_id: str) -> bool:
@@ -357,15 +383,3 @@ class Sender:
         kept[name] = value
         while len(kept) > self._settings.remembered_max:
             kept.popitem(last=False)
-
-
-def _undone(stored: StoredTransaction, error_name: str | None) -> AlertNote:
-    intent = stored.intent
-    data = {
-        "action": intent.action.value,
-        "signature": stored.signature or "",
-        "end": error_name or IntentStatus.EXPIRED.value,
-        "means": "It was confirmed, then its slot was dropped. The market follows the chain and tries again.",
-    }
-    key = f"confirmation_undone:{intent.market_id}:{intent.action.value}"
-    return AlertNote("confirmation_undone", "HIGH", key, intent.market_id, data)

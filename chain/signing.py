@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from solders.compute_budget import set_compute_unit_limit, set_compute_unit_price
 from solders.hash import Hash
@@ -76,11 +77,19 @@ def sign(draft: Draft, fresh: FreshBlockhash) -> SignedTransaction:
 
 
 def _instruction(intent: Intent, program: ZmartProgram, keys: SigningKeys) -> tuple[SigningKey, Instruction]:
+    backend, market_id, pair = keys.backend, intent.market_id, intent.pair
     match intent.action:
         case Action.AGGREGATE_PROPOSAL:
-            backend = keys.backend
-            return backend, program.aggregate_proposal_votes(backend.wallet, intent.market_id, intent.yes, intent.no)
+            assert pair is not None
+            return backend, program.aggregate_proposal_votes(backend.wallet, market_id, *pair)
         case Action.APPROVE:
             if keys.admin is None:
                 raise KeyMissing("admin")
-            return keys.admin, program.approve_proposal(keys.admin.wallet, intent.market_id)
+            return keys.admin, program.approve_proposal(keys.admin.wallet, market_id)
+        case Action.FINALIZE:
+            return backend, program.finalize_market(backend.wallet, market_id, *(pair or (None, None)))
+        case Action.INVALIDATE:
+            assert pair is not None
+            return backend, program.aggregate_dispute_votes(backend.wallet, market_id, *pair)
+        case _:
+            assert_never(intent.action)

@@ -2,78 +2,145 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from domain import events as ev
-from domain.intents import Action, Intent, IntentStatus, Settlement
+from domain.disputes import plan_end, window_ends_s
+from domain.intents import ACTS_IN, ENDS, Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.observations import observe
 from domain.refusals import AlreadyInState, Refusal
+from domain.retries import retry_delay_s
 from domain.rules import Now, Rules
 from domain.tally import Tally
 
-RETRY_DELAYS_S = (300, 600, 1200)
-"""Wait after the first, second, third failed attempt; the last one repeats (T14)."""
-
-
-def approvable(market: Market, rules: Rules) -> bool:
-    """Whether the confirmed tallies would pass `approve_proposal` and the quorum is there (P1, T20)."""
-    return rules.config is not None and _passes(Tally(market.confirmed_likes, market.confirmed_dislikes), rules)
-
-
-def _passes(tally: Tally, rules: Rules) -> bool:
-    assert rules.config is not None
-    return tally.total >= rules.min_proposal_votes and tally.meets(rules.config.proposal_threshold_bps)
+TOO_EARLY = "DisputePeriodNotEnded"
+"""The program's word for a window that is longer than the last GlobalConfig said."""
+TOO_EARLY_RETRY_S = 15
+"""By then GlobalConfig was read three times."""
+_LANDED = (IntentStatus.CONFIRMED, IntentStatus.FINALIZED)
+_AGGREGATED = (Lifecycle.PROPOSED, Lifecycle.DISPUTED)
+_LOOKS = (ev.Skip.STATE, ev.Skip.CONFIG_UNKNOWN, ev.Skip.CLOCK_UNKNOWN, ev.Skip.WINDOW_OPEN)
+"""What a deadline may find that came early; it is set anew and nothing is noted."""
 
 
 def fire(market: Market, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
-    """A deadline: send changed tallies, or the approval that they allow; a busy market keeps its attempt."""
-    if market.state is not Lifecycle.PROPOSED or market.intent is not None or rules.config is None:
+    """A deadline: send what may be sent; a reason not to is noted once, until something is planned or moves."""
+    plan = _plan(market, rules, now)
+    if isinstance(plan, ev.IntentPlanned):
+        return (plan,)
+    if market.state not in _AGGREGATED or plan in _LOOKS or plan.value == market.skip_reason:
         return AlreadyInState(market.market_id)
-    if not rules.config.may_aggregate or now.wall_s < market.next_attempt_at_s:
+    return (ev.AggregationSkipped(now.new_id(), plan),)
+
+
+def aggregate_now(market: Market, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
+    """An operator asks: as a deadline that waits for no retry; a reason not to send is noted each time."""
+    if market.intent is not None and market.intent.counts is not None:
         return AlreadyInState(market.market_id)
-    if market.unsubmitted:
-        return (_plan_tallies(market, rules, now),)
-    if approvable(market, rules) and rules.config.may_approve:
-        return (_plan_approval(market, now),)
-    return (ev.AggregationSkipped("unchanged"),)
-
-
-def _plan_tallies(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned:
-    assert rules.config is not None
-    tally = market.proposal
-    closes = rules.config.may_approve and _passes(tally, rules)
-    intent = Intent(now.new_id(), market.market_id, Action.AGGREGATE_PROPOSAL, market.failures + 1, tally.yes, tally.no)
-    return ev.IntentPlanned(intent, closes, tally.percentage_bps, rules.config.proposal_threshold_bps)
-
-
-def _plan_approval(market: Market, now: Now) -> ev.IntentPlanned:
-    intent = Intent(now.new_id(), market.market_id, Action.APPROVE, market.failures + 1)
-    return ev.IntentPlanned(intent, True, 0, 0)
+    plan = _plan(replace(market, next_attempt_at_s=0), rules, now)
+    return (plan,) if isinstance(plan, ev.IntentPlanned) else (ev.AggregationSkipped(now.new_id(), plan),)
 
 
 def settle(market: Market, settlement: Settlement, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
     """The end of an attempt: what the account shows first, then what the attempt itself means."""
     is_current = market.intent is not None and market.intent.intent_id == settlement.intent.intent_id
-    if not is_current and settlement.status in (IntentStatus.CONFIRMED, IntentStatus.FINALIZED):
+    if not is_current and settlement.status in _LANDED:
         return AlreadyInState(market.market_id)
-    seen: tuple[ev.Event, ...] = ()
-    if settlement.observed is not None:
-        observation = observe(market, settlement.observed)
-        seen = observation if isinstance(observation, tuple) else ()
+    observation = observe(market, settlement.observed, rules) if settlement.observed else ()
+    seen = observation if isinstance(observation, tuple) else ()
     if not is_current:
         return seen + _undone(market, settlement, rules) or AlreadyInState(market.market_id)
-    if settlement.status in (IntentStatus.CONFIRMED, IntentStatus.FINALIZED):
+    for event in seen:
+        market = evolve(market, event)
+    if settlement.status in _LANDED:
         return seen + _confirmed(market, settlement.intent, rules, now)
-    delay_s = RETRY_DELAYS_S[min(market.failures, len(RETRY_DELAYS_S) - 1)]
+    return (*seen, _failed(market, settlement, now))
+
+
+def approvable(market: Market, rules: Rules) -> bool:
+    """Whether the confirmed tallies would pass `approve_proposal` and are votes that we know (P1, T20).
+
+    Tallies that were on chain before this database knew the market are somebody else's, and approve nothing.
+    """
+    is_known = market.proposal.total >= market.confirmed.total
+    return is_known and rules.config is not None and passes(market.confirmed, rules)
+
+
+def passes(tally: Tally, rules: Rules) -> bool:
+    """Whether a proposal with this tally is approved: quorum and live threshold."""
+    assert rules.config is not None
+    return tally.total >= rules.min_proposal_votes and tally.meets(rules.config.proposal_threshold_bps)
+
+
+def _plan(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned | ev.Skip:
+    """What to send now, or the first reason not to."""
+    if market.state not in (Lifecycle.PROPOSED, Lifecycle.RESOLVING, Lifecycle.DISPUTED):
+        return ev.Skip.STATE
+    if market.intent is not None:
+        return ev.Skip.IN_FLIGHT
+    if rules.config is None:
+        return ev.Skip.CONFIG_UNKNOWN
+    ends_s = window_ends_s(market, rules.config)
+    if ends_s is not None and not now.has_chain_time:
+        return ev.Skip.CLOCK_UNKNOWN
+    if ends_s is not None and now.chain_s < ends_s:
+        return ev.Skip.WINDOW_OPEN
+    if not rules.config.may_aggregate:
+        return ev.Skip.NOT_AUTHORITY
+    if now.wall_s < market.next_attempt_at_s:
+        return ev.Skip.RETRY_NOT_DUE
+    return _plan_proposal(market, rules, now) if ends_s is None else plan_end(market, rules, now)
+
+
+def _plan_proposal(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned | ev.Skip:
+    """Changed tallies, or the approval that confirmed ones allow; never a pair below what the chain holds (H14)."""
+    assert rules.config is not None
+    if market.proposal.total < market.confirmed.total:
+        return ev.Skip.CHAIN_AHEAD
+    if market.unsubmitted:
+        return _plan_tallies(market, rules, now)
+    if approvable(market, rules) and rules.config.may_approve:
+        return _plan_approval(market, now)
+    return ev.Skip.UNCHANGED if market.proposal.voters else ev.Skip.NO_VOTES
+
+
+def _plan_tallies(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned:
+    assert rules.config is not None
+    tally = market.proposal
+    closes = rules.config.may_approve and passes(tally, rules)
+    intent = Intent(now.new_id(), market.market_id, Action.AGGREGATE_PROPOSAL, market.failures + 1, tally.yes, tally.no)
+    return ev.IntentPlanned(intent, closes, tally, rules.config.proposal_threshold_bps)
+
+
+def _plan_approval(market: Market, now: Now) -> ev.IntentPlanned:
+    intent = Intent(now.new_id(), market.market_id, Action.APPROVE, market.failures + 1)
+    return ev.IntentPlanned(intent, True, market.proposal, 0)
+
+
+def _failed(market: Market, settlement: Settlement, now: Now) -> ev.AttemptFailed | ev.AttemptTooEarly:
+    """Without effect; `market` is as the attempt left it."""
+    intent = settlement.intent
+    if settlement.error_name == TOO_EARLY:
+        return ev.AttemptTooEarly(intent, now.wall_s + TOO_EARLY_RETRY_S)
     reason = settlement.error_name or settlement.status.value
-    return (*seen, ev.AttemptFailed(settlement.intent, reason, now.wall_s + delay_s))
+    if market.state not in ACTS_IN[intent.action]:
+        return ev.AttemptFailed(intent, reason, 0, 0)
+    failures = market.failures + 1
+    return ev.AttemptFailed(intent, reason, failures, now.wall_s + retry_delay_s(failures, intent.intent_id))
 
 
 def _confirmed(market: Market, intent: Intent, rules: Rules, now: Now) -> tuple[ev.Event, ...]:
     if intent.action is Action.APPROVE:
         return (ev.ApprovalConfirmed(intent),)
-    landed: tuple[ev.Event, ...] = (ev.TalliesConfirmed(intent, intent.yes, intent.no),)
-    if rules.config is None or not _passes(Tally(intent.yes, intent.no), rules):
+    if intent.action in ENDS:
+        return (ev.FinalizationConfirmed(intent),)
+    assert intent.pair is not None
+    landed: tuple[ev.Event, ...] = (ev.TalliesConfirmed(intent, *intent.pair),)
+    if market.state is not Lifecycle.PROPOSED:
+        return landed
+    if rules.config is None or not passes(Tally(*intent.pair), rules):
         return (*landed, ev.ApprovalNoLongerReady()) if market.approval_ready else landed
     if not market.approval_ready:
         landed = (*landed, ev.ApprovalBecameReady(rules.config.may_approve))
@@ -84,11 +151,11 @@ def _confirmed(market: Market, intent: Intent, rules: Rules, now: Now) -> tuple[
 def _undone(market: Market, settlement: Settlement, rules: Rules) -> tuple[ev.Event, ...]:
     """A confirmed attempt whose slot was dropped (ADR 0009): forget its pair, so that the next tick sends again."""
     intent, observed = settlement.intent, settlement.observed
-    is_held = (market.confirmed_likes, market.confirmed_dislikes) == (intent.yes, intent.no)
+    is_held = (market.confirmed_likes, market.confirmed_dislikes) == intent.pair
     if intent.action is not Action.AGGREGATE_PROPOSAL or not is_held:
         return ()
     likes, dislikes = (observed.proposal_likes, observed.proposal_dislikes) if observed else (0, 0)
-    if (likes, dislikes) == (intent.yes, intent.no):
+    if (likes, dislikes) == intent.pair:
         return ()  # somebody else has written the same pair since
     undone = ev.TalliesUndone(intent, likes, dislikes)
     if market.approval_ready and not approvable(evolve(market, undone), rules):

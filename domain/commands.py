@@ -84,6 +84,13 @@ class FireDeadline:
 
 
 @dataclass(frozen=True, slots=True)
+class AggregateNow:
+    """Send what may be sent without waiting for the grid or for a retry; every other guard holds."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
 class SettleIntent:
     """An attempt on chain has ended."""
 
@@ -91,4 +98,13 @@ class SettleIntent:
     settlement: Settlement
 
 
-Command = CastVote | RecordChainVote | AdoptMarket | DescribeMarket | ObserveMarket | FireDeadline | SettleIntent
+Command = (
+    CastVote
+    | RecordChainVote
+    | AdoptMarket
+    | DescribeMarket
+    | ObserveMarket
+    | FireDeadline
+    | AggregateNow
+    | SettleIntent
+)

@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from domain.aggregation import approvable
+from domain.disputes import window_ends_s
+from domain.events import Skip
 from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.rules import Now, Rules
@@ -26,22 +28,47 @@ class Deadline:
     clock: ClockName
 
 
+WINDOWED = frozenset({Lifecycle.RESOLVING, Lifecycle.DISPUTED})
+"""States that end by the clock; a change of GlobalConfig moves their deadlines (CI Q8)."""
+
+
 def next_deadline(market: Market, rules: Rules, now: Now) -> Deadline | None:
     """The next instant at which something may have to be done, or None while nothing can become due.
 
-    PROPOSED: the next grid instant when tallies or an approval wait, the retry time after a failure,
-    nothing while an attempt is under way (its settlement comes back by itself).
+    PROPOSED: the next grid instant when tallies or an approval wait. RESOLVING and DISPUTED: the end of the window, and
+    after it the grid, while nothing can be sent. The retry time after a failure comes before both, and an attempt under
+    way has none: its settlement comes back by itself.
     """
-    if market.state is not Lifecycle.PROPOSED or market.intent is not None:
+    if market.intent is not None:
         return None
-    if market.next_attempt_at_s > now.wall_s:
-        return Deadline(market.next_attempt_at_s, ClockName.WALL)
-    waiting = market.unsubmitted or _approval_waits(market, rules)
-    return Deadline(rules.schedule.next_after(now.chain_s), ClockName.CHAIN) if waiting else None
+    if market.state in WINDOWED:
+        return _retry(market, now) or _window_end(market, rules, now)
+    if market.state is not Lifecycle.PROPOSED:
+        return None
+    return _retry(market, now) or (_grid(rules, now) if _waits(market, rules) else None)
 
 
-def _approval_waits(market: Market, rules: Rules) -> bool:
-    return rules.config is not None and rules.config.may_approve and approvable(market, rules)
+def _retry(market: Market, now: Now) -> Deadline | None:
+    is_ahead = market.next_attempt_at_s > now.wall_s
+    return Deadline(market.next_attempt_at_s, ClockName.WALL) if is_ahead else None
+
+
+def _grid(rules: Rules, now: Now) -> Deadline:
+    return Deadline(rules.schedule.next_after(now.chain_s), ClockName.CHAIN)
+
+
+def _waits(market: Market, rules: Rules) -> bool:
+    has_key = rules.config is not None and rules.config.may_approve
+    return market.unsubmitted or (has_key and approvable(market, rules))
+
+
+def _window_end(market: Market, rules: Rules, now: Now) -> Deadline | None:
+    """None while GlobalConfig is unknown (its first reading sets every window), and for a dispute that is held."""
+    if rules.config is None or (market.skip_reason == Skip.HELD and not market.dispute.total):
+        return None
+    ends_s = window_ends_s(market, rules.config)
+    assert ends_s is not None
+    return Deadline(ends_s, ClockName.CHAIN) if ends_s > now.chain_s else _grid(rules, now)
 
 
 def reschedule(held: Deadline | None, wanted: Deadline | None) -> Deadline | None:

@@ -11,6 +11,7 @@ from domain import aggregation
 from domain import events as ev
 from domain.commands import (
     AdoptMarket,
+    AggregateNow,
     CastVote,
     Command,
     DescribeMarket,
@@ -28,7 +29,7 @@ from domain.rules import Now, Rules
 def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
     """What `command` means for `market`; None is a market that is not known here."""
     if isinstance(command, AdoptMarket):
-        return _adopt(market, command)
+        return _adopt(market, command, rules)
     if market is None:
         return MarketNotFound(command.market_id)
     match command:
@@ -39,19 +40,21 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
         case DescribeMarket():
             return _describe(market, command)
         case ObserveMarket():
-            return observe(market, command.observed)
+            return observe(market, command.observed, rules)
         case FireDeadline():
             return aggregation.fire(market, rules, now)
+        case AggregateNow():
+            return aggregation.aggregate_now(market, rules, now)
         case SettleIntent():
             return aggregation.settle(market, command.settlement, rules, now)
         case _:
             assert_never(command)
 
 
-def _adopt(market: Market | None, command: AdoptMarket) -> tuple[ev.Event, ...] | Refusal:
+def _adopt(market: Market | None, command: AdoptMarket, rules: Rules) -> tuple[ev.Event, ...] | Refusal:
     if market is None:
         return (ev.MarketAdopted(command.observed),)
-    return observe(market, command.observed)
+    return observe(market, command.observed, rules)
 
 
 def _cast(market: Market, command: CastVote) -> tuple[ev.Event, ...] | Refusal:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from domain.commands import CastVote, RecordChainVote
-from domain.intents import Intent
+from domain.intents import Expectation, Intent
 from domain.observed import ObservedMarket
 from domain.tally import Tally, VoteType
 
@@ -58,21 +59,45 @@ class VotesCounted:
     leaves: tuple[bytes, ...]
 
 
+class Skip(enum.StrEnum):
+    """Why nothing was sent."""
+
+    STATE = "no votes are aggregated in this state"
+    IN_FLIGHT = "attempt in flight"
+    CONFIG_UNKNOWN = "GlobalConfig was not read yet"
+    CLOCK_UNKNOWN = "the chain's clock was not read yet"
+    WINDOW_OPEN = "the voting window is open"
+    NOT_AUTHORITY = "backend key is not the authority"
+    RETRY_NOT_DUE = "retry not due"
+    CHAIN_AHEAD = "chain holds more votes"
+    NO_VOTES = "no votes"
+    UNCHANGED = "unchanged"
+    HELD = "no votes, and the policy is hold"
+
+
 @dataclass(frozen=True, slots=True)
 class IntentPlanned:
-    """A transaction will be sent; `closes_voting` holds the tallies still until the approval has ended (P2)."""
+    """A transaction will be sent for `tally`; `closes_voting` holds the tallies still until it has ended (P2)."""
 
     intent: Intent
     closes_voting: bool
-    percentage_bps: int
+    tally: Tally
     threshold_bps: int
+    expects: Expectation | None = None
+    """For the end of a dispute: what the program should make of it."""
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a vote is sent that nobody cast (decisions P5)."""
+        return self.intent.counts is VoteType.DISPUTE and self.tally.total == 0 and self.intent.pair != (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class AggregationSkipped:
-    """A tick found nothing to send."""
+    """A tick or an operator found nothing to send; `aggregation_id` is new."""
 
-    reason: str
+    aggregation_id: str
+    reason: Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +138,42 @@ class ApprovalConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalizationConfirmed:
+    """`finalize_market` or `aggregate_dispute_votes` landed; state and outcome change by observation."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizationMismatched:
+    """A disputed market is final with another outcome than its votes give (None: without one)."""
+
+    expected: bool | None
+    found: bool | None
+    submitted: Expectation
+    """What was sent; what the tally of now gives where somebody else ended it."""
+    on_chain: tuple[int, int]
+    """Agree and disagree as the account holds them."""
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """An attempt ended without effect and may be repeated from `next_attempt_at_s` (wall clock)."""
+    """An attempt ended without effect and may be repeated from `next_attempt_at_s` (wall clock).
+
+    `failures` are those in a row, this one included; both are 0 when the market has left the states it could act in.
+    """
 
     intent: Intent
     reason: str
+    failures: int
+    next_attempt_at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTooEarly:
+    """The program's window is longer than the last GlobalConfig said; not a failure (T77, CI D8)."""
+
+    intent: Intent
     next_attempt_at_s: int
 
 
@@ -135,5 +191,8 @@ Event = (
     | ApprovalBecameReady
     | ApprovalNoLongerReady
     | ApprovalConfirmed
+    | FinalizationConfirmed
+    | FinalizationMismatched
     | AttemptFailed
+    | AttemptTooEarly
 )

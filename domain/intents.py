@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from domain.ids import MarketId
+from domain.lifecycle import Lifecycle
 from domain.observed import ObservedMarket
+from domain.tally import Tally, VoteType
 
 
 class Action(enum.StrEnum):
@@ -14,6 +17,20 @@ class Action(enum.StrEnum):
 
     AGGREGATE_PROPOSAL = "aggregate_proposal_votes"
     APPROVE = "approve_proposal"
+    FINALIZE = "finalize_market"
+    INVALIDATE = "aggregate_dispute_votes"
+    """Sent by the `invalidate` policy alone: any other use of it ends a dispute wrongly (T15, CI Q2, Q5)."""
+
+
+ACTS_IN: Mapping[Action, frozenset[Lifecycle]] = {
+    Action.AGGREGATE_PROPOSAL: frozenset({Lifecycle.PROPOSED}),
+    Action.APPROVE: frozenset({Lifecycle.PROPOSED}),
+    Action.FINALIZE: frozenset({Lifecycle.RESOLVING, Lifecycle.DISPUTED}),
+    Action.INVALIDATE: frozenset({Lifecycle.DISPUTED}),
+}
+"""In which states an action can have an effect (CI 6)."""
+ENDS = frozenset({Action.FINALIZE, Action.INVALIDATE})
+"""Actions that end a market; at most one attempt at any of them is open."""
 
 
 class IntentStatus(enum.StrEnum):
@@ -34,14 +51,44 @@ OPEN_STATUSES = frozenset({IntentStatus.PLANNED, IntentStatus.SIGNED, IntentStat
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One attempt at one action: `yes` and `no` are the u32 pair for an aggregation, 0 otherwise."""
+    """One attempt at one action: `yes` and `no` are the u32 pair for an aggregation or the end of a dispute.
+
+    An approval has 0 and 0, and the end of an undisputed market has None and None.
+    """
 
     intent_id: str
     market_id: MarketId
     action: Action
     attempt: int
-    yes: int = 0
-    no: int = 0
+    yes: int | None = 0
+    no: int | None = 0
+
+    @property
+    def pair(self) -> tuple[int, int] | None:
+        """The pair that is sent, None without one."""
+        return None if self.yes is None or self.no is None else (self.yes, self.no)
+
+    @property
+    def counts(self) -> VoteType | None:
+        """Which votes this attempt counts; None for an approval and for the end of an undisputed market."""
+        if self.action is Action.AGGREGATE_PROPOSAL:
+            return VoteType.PROPOSAL
+        return VoteType.DISPUTE if self.action in ENDS and self.pair is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the end of a dispute was planned with: the pair that was sent, and the threshold as it was then."""
+
+    yes: int
+    no: int
+    threshold_bps: int
+
+    def outcome(self, proposed: bool | None) -> bool | None:
+        """The outcome that the program should make of it: None for two zeros, which invalidate the market."""
+        if self.yes + self.no == 0 or proposed is None:
+            return None
+        return proposed is not Tally(self.yes, self.no).meets(self.threshold_bps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +105,12 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class StoredTransaction:
-    """An intent with what is kept of its transaction; the last three are None until it is signed."""
+    """An intent with what is kept of its transaction; bytes, signature and height are None until it is signed."""
 
     intent: Intent
     status: IntentStatus
     raw: bytes | None
     signature: str | None
     last_valid_block_height: int | None
+    age_s: int = field(default=0, compare=False)
+    """Seconds since the plan, by the clock of whoever stores it."""

@@ -11,7 +11,7 @@ from domain.feed import FeedMessage
 from domain.ids import MarketId
 from domain.intents import Intent
 from domain.market import Market
-from domain.tally import Tally
+from domain.tally import Tally, VoteType
 from domain.votelog import LogEntry
 
 Epochs = Mapping[int, int]
@@ -72,19 +72,25 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class AggregationNote:
-    """One row of `aggregation_results` to be written or moved on; `intent` is its key (T19)."""
+    """One row of `aggregation_results` to be written or moved on (T19); the id of an attempt is its intent's."""
 
-    intent: Intent
+    aggregation_id: str
+    market_id: MarketId
+    vote_type: VoteType
     status: str
     """pending, confirmed, failed or skipped."""
     tally: Tally
-    percentage_bps: int
+    """Exact, as counted here."""
+    submitted: tuple[int, int] | None
+    """The u32 pair that is sent (T7), None for what was skipped."""
     threshold_bps: int
     threshold_met: bool
     reason: str = ""
     votes_size: int | None = None
     """Entries of the vote type's log at the plan, and their root in hex; only the note of the plan says."""
     votes_root: str | None = None
+    is_synthetic: bool = False
+    """Whether the pair is a vote that nobody cast (decisions P5)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from domain import events as ev
 from domain.ids import MarketId, Wallet
-from domain.intents import Intent
+from domain.intents import ACTS_IN, Expectation, Intent
 from domain.lifecycle import Lifecycle
 from domain.merkle import Frontier
 from domain.observed import ObservedMarket
@@ -57,7 +57,13 @@ class Market:
     confirmed_dislikes: int = 0
     approval_ready: bool = False
     voting_closed: bool = False
-    """Set with the tallies that precede an approval, so that both tallies agree exactly (decisions P2)."""
+    """Set with the tallies that precede an approval or the end of a dispute, so that both tallies agree (P2)."""
+    effect_unseen: bool = False
+    """Something that moves the market was confirmed and no read has shown it yet: till then voting stays closed."""
+    expectation: Expectation | None = None
+    """What the last plan to end the dispute was made with; the outcome on chain is compared with it."""
+    skip_reason: str = ""
+    """Why nothing was sent at the last tick; the same reason is noted once until something is planned or moves."""
     intent: Intent | None = None
     failures: int = 0
     next_attempt_at_s: int = 0
@@ -72,6 +78,11 @@ class Market:
     def log(self, vote_type: VoteType) -> Frontier:
         """The log of one vote type."""
         return self.proposal_log if vote_type is VoteType.PROPOSAL else self.dispute_log
+
+    @property
+    def confirmed(self) -> Tally:
+        """The pair that the chain is known to hold."""
+        return Tally(self.confirmed_likes, self.confirmed_dislikes)
 
     @property
     def unsubmitted(self) -> bool:
@@ -93,39 +104,70 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
         case ev.MarketDescribed():
             return replace(market, question=event.question, category=event.category)
         case ev.MarketObserved():
-            return observed_as(market, event.observed)
+            return _seen(market, observed_as(market, event.observed))
         case ev.IntentPlanned():
-            return replace(market, intent=event.intent, voting_closed=event.closes_voting)
+            return _planned(market, event)
         case ev.TalliesConfirmed():
-            return replace(
-                market,
-                intent=None,
-                failures=0,
-                next_attempt_at_s=0,
-                confirmed_likes=event.likes,
-                confirmed_dislikes=event.dislikes,
-                voting_closed=False,
-            )
+            landed = replace(market, confirmed_likes=event.likes, confirmed_dislikes=event.dislikes)
+            return _ended(landed)
         case ev.TalliesUndone():
             return replace(market, confirmed_likes=event.likes, confirmed_dislikes=event.dislikes)
         case ev.ApprovalBecameReady():
             return replace(market, approval_ready=True)
         case ev.ApprovalNoLongerReady():
             return replace(market, approval_ready=False)
-        case ev.ApprovalConfirmed():
-            return replace(market, intent=None, failures=0, next_attempt_at_s=0)
-        case ev.AttemptFailed():
-            return replace(
-                market,
-                intent=None,
-                voting_closed=False,
-                failures=market.failures + 1,
-                next_attempt_at_s=event.next_attempt_at_s,
-            )
-        case ev.VoteAdmitted() | ev.ChainVoteCameLate() | ev.AggregationSkipped():
+        case ev.ApprovalConfirmed() | ev.FinalizationConfirmed() | ev.AttemptFailed() | ev.AttemptTooEarly():
+            return _settled(market, event)
+        case ev.AggregationSkipped():
+            return replace(market, skip_reason=event.reason.value)
+        case ev.VoteAdmitted() | ev.ChainVoteCameLate() | ev.FinalizationMismatched():
             return market
         case _:
             assert_never(event)
+
+
+def _planned(market: Market, event: ev.IntentPlanned) -> Market:
+    return replace(
+        market,
+        intent=event.intent,
+        voting_closed=event.closes_voting or market.effect_unseen,
+        expectation=event.expects or market.expectation,
+        skip_reason="",
+    )
+
+
+def _settled(
+    market: Market, event: ev.ApprovalConfirmed | ev.FinalizationConfirmed | ev.AttemptFailed | ev.AttemptTooEarly
+) -> Market:
+    ended = _ended(market)
+    match event:
+        case ev.AttemptFailed():
+            return replace(ended, failures=event.failures, next_attempt_at_s=event.next_attempt_at_s, expectation=None)
+        case ev.AttemptTooEarly():
+            return replace(ended, failures=market.failures, next_attempt_at_s=event.next_attempt_at_s)
+        case _:
+            is_unseen = market.state in ACTS_IN[event.intent.action]
+            return replace(ended, effect_unseen=is_unseen, voting_closed=is_unseen)
+
+
+def _ended(market: Market) -> Market:
+    """No attempt is open any more; votes are taken again unless an effect is still to be seen (decisions P2)."""
+    return replace(market, intent=None, failures=0, next_attempt_at_s=0, voting_closed=market.effect_unseen)
+
+
+def _seen(before: Market, market: Market) -> Market:
+    """Another state is a new chapter: failures, closed voting and reasons belonged to the one before."""
+    if market.state is before.state:
+        return replace(market, effect_unseen=False)
+    return replace(
+        market,
+        effect_unseen=False,
+        voting_closed=False,
+        expectation=market.expectation if market.state is Lifecycle.FINALIZED else None,
+        failures=0,
+        next_attempt_at_s=0,
+        skip_reason="",
+    )
 
 
 def _adopted(observed: ObservedMarket) -> Market:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,17 @@ class Schedule(Protocol):
         ...
 
 
+class ZeroVotes(enum.StrEnum):
+    """How a dispute ends on which nobody voted (decisions P5, CI D9)."""
+
+    UPHOLD = "uphold"
+    """The proposed outcome stands, by a synthetic vote of 0 to 1."""
+    HOLD = "hold"
+    """Nothing is sent, and an operator is called."""
+    INVALIDATE = "invalidate"
+    """The market ends without an outcome, and its money is given back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """`config` is None until GlobalConfig was read once; without it nothing is sent."""
@@ -25,6 +37,7 @@ class Rules:
     schedule: Schedule
     min_proposal_votes: int
     """Votes below which a proposal is never approved (decisions P1)."""
+    zero_votes: ZeroVotes = ZeroVotes.UPHOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +47,5 @@ class Now:
     chain_s: int
     wall_s: int
     new_id: Callable[[], str]
+    has_chain_time: bool = True
+    """False before the chain's clock was read once: no window ends on a guess."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
 
 from domain import merkle
 from domain.commands import CastVote, RecordChainVote
@@ -136,16 +137,18 @@ class Aggregation:
     votes_root: str | None
     yes_votes: int
     no_votes: int
-    submitted_yes: int
-    submitted_no: int
+    submitted_yes: int | None
+    """The pair that was sent, None for what was skipped."""
+    submitted_no: int | None
     percentage_bps: int
     threshold_bps: int
     threshold_met: bool
     status: str
     reason: str
     transaction_signature: str | None
+    created_at: datetime
 
     @property
     def is_synthetic(self) -> bool:
         """Whether a pair was sent that nobody voted for: a dispute without votes is upheld (decisions P5)."""
-        return self.yes_votes + self.no_votes == 0 and self.submitted_yes + self.submitted_no > 0
+        return self.yes_votes + self.no_votes == 0 and (self.submitted_yes or 0) + (self.submitted_no or 0) > 0

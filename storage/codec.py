@@ -12,7 +12,7 @@ from typing import Any
 
 from domain.deadlines import ClockName, Deadline
 from domain.ids import virtual_shard
-from domain.intents import Action, Intent, IntentStatus, Settlement, StoredTransaction
+from domain.intents import Action, Expectation, Intent, IntentStatus, Settlement, StoredTransaction
 from domain.journal import AggregationNote, AlertNote, Ballot, ChainBallot, Change, RecordedVote
 from domain.lifecycle import Lifecycle
 from domain.market import Market
@@ -33,9 +33,8 @@ _TALLY_COLUMNS = {
 }
 _LOGS = ("proposal_log", "dispute_log")
 _MOVED_BY_VOTES = frozenset({"proposal", "dispute", "version", "market_seq", "votes_seq", *_LOGS})
-_ELSEWHERE = frozenset({"proposal", "dispute", "state", "intent", *_LOGS})
+_ELSEWHERE = frozenset({"proposal", "dispute", "state", "intent", "expectation", *_LOGS})
 """Fields of Market that are not one column of the same name."""
-_VOTE_TYPE = {Action.AGGREGATE_PROPOSAL: VoteType.PROPOSAL, Action.APPROVE: VoteType.PROPOSAL}
 
 _market_fields = [field.name for field in fields(Market)]
 _plain_fields = [name for name in _market_fields if name not in _ELSEWHERE]
@@ -99,6 +98,10 @@ def market_json(change: Change) -> dict[str, Any]:
     row["state"] = market.state.name
     row["created_at"] = _instant(market.created_at_s)  # lists are ordered by it, so it is never NULL
     row["intent_id"] = market.intent.intent_id if market.intent else None
+    expected = market.expectation
+    row["expected_yes"] = expected.yes if expected else None
+    row["expected_no"] = expected.no if expected else None
+    row["expected_threshold_bps"] = expected.threshold_bps if expected else None
     row["next_deadline_at"] = _instant(deadline.at_s) if deadline else None
     row["next_deadline_clock"] = deadline.clock.value if deadline else None
     return row
@@ -112,7 +115,13 @@ def market_of(row: Row) -> Market:
     for name in _LOGS:
         plain[name] = Frontier(row[f"{name}_size"], _peaks_of(row[f"{name}_peaks"]))
     intent = intent_of(row) if row["intent_id"] else None
-    return Market(**plain, state=Lifecycle[row["state"]], intent=intent)
+    return Market(**plain, state=Lifecycle[row["state"]], intent=intent, expectation=_expectation_of(row))
+
+
+def _expectation_of(row: Row) -> Expectation | None:
+    if row["expected_yes"] is None:
+        return None
+    return Expectation(row["expected_yes"], row["expected_no"], row["expected_threshold_bps"])
 
 
 def deadline_of(row: Row) -> Deadline | None:
@@ -208,14 +217,14 @@ def logged_of(row: Row) -> LoggedVote:
 
 
 def aggregation_of(row: Row) -> Aggregation:
-    """The aggregation in a row of `aggregations_of`."""
+    """The aggregation in a row with `aggregation_columns`."""
     return Aggregation(**{**row, "vote_type": VoteType(row["vote_type"])})
 
 
-def intent_row(intent: Intent) -> tuple[str, ...]:
+def intent_row(intent: Intent) -> tuple[str | None, ...]:
     """The columns of `plan_intents`, in its order."""
     vshard = virtual_shard(intent.market_id)
-    numbers = (str(intent.attempt), str(intent.yes), str(intent.no))
+    numbers = (str(intent.attempt), _text(intent.yes), _text(intent.no))
     return (intent.intent_id, intent.market_id, str(vshard), intent.action.value, *numbers)
 
 
@@ -233,21 +242,23 @@ def intent_of(row: Row) -> Intent:
 
 def note_row(note: AggregationNote) -> tuple[str | None, ...]:
     """The columns of `note_aggregations`, in its order."""
+    yes, no = note.submitted or (None, None)
     return (
-        note.intent.intent_id,
-        note.intent.market_id,
-        _VOTE_TYPE[note.intent.action].value,
+        note.aggregation_id,
+        note.market_id,
+        note.vote_type.value,
         str(note.tally.yes),
         str(note.tally.no),
-        str(note.intent.yes),
-        str(note.intent.no),
-        str(note.percentage_bps),
+        _text(yes),
+        _text(no),
+        str(note.tally.percentage_bps),
         str(note.threshold_bps),
         "true" if note.threshold_met else "false",
         note.status,
         printable(note.reason),
         None if note.votes_size is None else str(note.votes_size),
         note.votes_root,
+        "true" if note.is_synthetic else "false",
     )
 
 
@@ -277,6 +288,7 @@ def transaction_of(row: Row) -> StoredTransaction:
         raw=row["raw"],
         signature=row["signature"],
         last_valid_block_height=row["last_valid_block_height"],
+        age_s=row["age_s"],
     )
 
 
@@ -311,6 +323,10 @@ def _plain(name: str, value: Any) -> Any:
 
 def _instant(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat()
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _tally_texts(tally: Tally) -> tuple[str, str, str, str]:

@@ -77,6 +77,11 @@ class PostgresJournal:
         rows = await self._fetch("deadlines", [str(vshard) for vshard in virtual_shards])
         return [(row["market_id"], deadline) for row in rows if (deadline := codec.deadline_of(row))]
 
+    async def windowed(self, virtual_shards: Sequence[int]) -> Sequence[MarketId]:
+        """Markets of these virtual shards that end by the clock."""
+        rows = await self._fetch("windowed_markets", [str(vshard) for vshard in virtual_shards])
+        return [row["market_id"] for row in rows]
+
     async def settlements(self, virtual_shards: Sequence[int], limit: int) -> Sequence[Settlement]:
         """Ended attempts that no market has taken in yet, oldest first."""
         rows = await self._fetch("settlements", [str(vshard) for vshard in virtual_shards], limit)

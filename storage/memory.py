@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from domain.commands import CastVote, RecordChainVote
-from domain.deadlines import Deadline
+from domain.deadlines import WINDOWED, Deadline
 from domain.feed import FeedMessage
 from domain.ids import MarketId, virtual_shard
-from domain.intents import OPEN_STATUSES, Intent, Settlement
+from domain.intents import ENDS, OPEN_STATUSES, Intent, Settlement
 from domain.journal import (
     AggregationNote,
     AlertNote,
@@ -65,7 +65,7 @@ class MemoryJournal(MemorySession):
         async with self._session("begin"), self.database.writing:
             self._fence(epochs)
             overlay = self.database.tables.overlaid()
-            yield MemoryTransaction(overlay, epochs)
+            yield MemoryTransaction(overlay, epochs, self.database.now_s())
             self._check_session("commit")
             self._fence(epochs)
             self.database.tables.take_in(overlay)
@@ -85,6 +85,15 @@ class MemoryJournal(MemorySession):
                 if deadline and virtual_shard(market_id) in virtual_shards
             ]
             return sorted(found, key=lambda pair: pair[1].at_s)
+
+    async def windowed(self, virtual_shards: Sequence[int]) -> Sequence[MarketId]:
+        """Markets of these virtual shards that end by the clock."""
+        async with self._session("windowed_markets"):
+            return [
+                market_id
+                for market_id, (market, _) in self.database.tables.markets.items()
+                if market.state in WINDOWED and virtual_shard(market_id) in virtual_shards
+            ]
 
     async def settlements(self, virtual_shards: Sequence[int], limit: int) -> Sequence[Settlement]:
         """Ended attempts that no market has taken in yet, oldest first."""
@@ -162,9 +171,10 @@ class MemoryJournal(MemorySession):
 class MemoryTransaction:
     """`actors.ports.JournalTransaction` over an overlay of the tables."""
 
-    def __init__(self, tables: Tables, epochs: Epochs) -> None:
+    def __init__(self, tables: Tables, epochs: Epochs, now_s: float) -> None:
         self._tables = tables
         self._epochs = epochs
+        self._now_s = now_s
 
     async def insert_ballots(self, ballots: Sequence[Ballot]) -> frozenset[str]:
         """Insert what is new, by (wallet, request_id), and return the vote_ids that went in."""
@@ -281,18 +291,19 @@ class MemoryTransaction:
         _check_uuid(intent.intent_id)
         if intent.intent_id in self._tables.attempts or self._open_attempt(intent):
             raise JournalLost("plan_intents", f"{intent.action} of {intent.market_id} is under way already")
-        self._tables.attempts[intent.intent_id] = Attempt(intent)
+        self._tables.attempts[intent.intent_id] = Attempt(intent, planned_at_s=self._now_s)
 
     def _open_attempt(self, intent: Intent) -> bool:
         return any(
             attempt.status in OPEN_STATUSES
-            and (attempt.intent.market_id, attempt.intent.action) == (intent.market_id, intent.action)
+            and attempt.intent.market_id == intent.market_id
+            and (attempt.intent.action is intent.action or {attempt.intent.action, intent.action} <= ENDS)
             for attempt in self._tables.attempts.values()
         )
 
     def _note(self, note: AggregationNote) -> None:
         """The figures are those of the plan; a later note moves the status on, and never back."""
-        intent_id = note.intent.intent_id
+        intent_id = note.aggregation_id
         row = self._tables.aggregations.get(intent_id)
         if row is None:
             self._tables.aggregations[intent_id] = AggregationRow(note)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import ChainMap
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from domain.deadlines import Deadline
@@ -41,6 +41,7 @@ class Attempt:
     fee_lamports: int = 0
     settled: int | None = None
     applied: bool = False
+    planned_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,10 @@ class MemorySession:
 
 
 class MemoryDatabase:
-    """Everything that outlives a session."""
+    """Everything that outlives a session; `now_s` is the database's own clock, which stands still without one."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = lambda: 0.0) -> None:
+        self.now_s = now_s
         self.tables = Tables()
         self.owners: dict[int, Owner] = {}
         self.locks: dict[int, MemorySession] = {}

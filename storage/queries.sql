@@ -237,10 +237,14 @@ SELECT {vote_columns}, 'counted' AS fate, NULL AS superseded_by
 FROM vote_records AS v
 WHERE v.market_id = $1 AND v.user_pubkey = $2 AND v.vote_type = $3;
 
--- name: aggregations_of
+-- name: aggregation_columns
 SELECT id AS number, intent_id::text AS aggregation_id, market_id, vote_type, votes_size, votes_root, yes_votes, no_votes,
-    submitted_yes, submitted_no, percentage_bps, threshold_bps, threshold_met, status, reason, transaction_signature
+    submitted_yes, submitted_no, percentage_bps, threshold_bps, threshold_met, status, reason, transaction_signature,
+    created_at
 FROM aggregation_results
+
+-- name: aggregations_of
+{aggregation_columns}
 WHERE market_id = $1 AND id > $2
 ORDER BY id
 LIMIT $3;
@@ -273,6 +277,7 @@ SELECT
     m.observed_slot, m.b_parameter, m.initial_liquidity, m.current_liquidity, m.shares_yes, m.shares_no,
     m.total_volume, m.proposed_outcome, m.final_outcome, m.failures,
     m.proposal_log_size, m.proposal_log_peaks, m.dispute_log_size, m.dispute_log_peaks,
+    m.effect_unseen, m.expected_yes, m.expected_no, m.expected_threshold_bps, m.skip_reason,
     extract(epoch FROM m.created_at)::bigint AS created_at_s,
     extract(epoch FROM m.approved_at)::bigint AS approved_at_s,
     extract(epoch FROM m.activated_at)::bigint AS activated_at_s,
@@ -307,6 +312,11 @@ FROM markets
 WHERE vshard = ANY ($1::text[]::smallint[]) AND next_deadline_at IS NOT NULL
 ORDER BY next_deadline_at;
 
+-- name: windowed_markets
+-- Those that end by the clock, whose deadlines GlobalConfig moves.
+SELECT market_id FROM markets
+WHERE vshard = ANY ($1::text[]::smallint[]) AND state IN ('RESOLVING', 'DISPUTED');
+
 -- name: insert_markets
 INSERT INTO markets (
     market_id, vshard, pda, creator, state, version, market_seq, votes_seq,
@@ -316,7 +326,8 @@ INSERT INTO markets (
     proposed_outcome, final_outcome, created_at, approved_at, activated_at, resolution_proposed_at, resolved_at,
     finalized_at, dispute_initiated_at, cancelled_at,
     intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock,
-    proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks
+    proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks,
+    effect_unseen, expected_yes, expected_no, expected_threshold_bps, skip_reason
 )
 SELECT
     market_id, vshard, pda, creator, state, version, market_seq, votes_seq,
@@ -326,7 +337,8 @@ SELECT
     proposed_outcome, final_outcome, created_at, approved_at, activated_at, resolution_proposed_at, resolved_at,
     finalized_at, dispute_initiated_at, cancelled_at,
     intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock,
-    proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks
+    proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks,
+    effect_unseen, expected_yes, expected_no, expected_threshold_bps, skip_reason
 FROM json_populate_recordset(NULL::markets, $1::json)
 ON CONFLICT DO NOTHING
 RETURNING market_id;
@@ -349,6 +361,8 @@ SET state = n.state, version = n.version, market_seq = n.market_seq, votes_seq =
     next_deadline_at = n.next_deadline_at, next_deadline_clock = n.next_deadline_clock,
     proposal_log_size = n.proposal_log_size, proposal_log_peaks = n.proposal_log_peaks,
     dispute_log_size = n.dispute_log_size, dispute_log_peaks = n.dispute_log_peaks,
+    effect_unseen = n.effect_unseen, expected_yes = n.expected_yes, expected_no = n.expected_no,
+    expected_threshold_bps = n.expected_threshold_bps, skip_reason = n.skip_reason,
     last_state_change = CASE WHEN m.state = n.state THEN m.last_state_change ELSE now() END,
     last_state_change_tx = CASE WHEN m.state = n.state THEN m.last_state_change_tx END,
     updated_at = now()
@@ -410,18 +424,18 @@ WHERE m.market_id = applied.market_id;
 -- The figures are those of the plan; a later note of the same attempt moves only its status on, and never back.
 INSERT INTO aggregation_results AS a (
     intent_id, market_id, vote_type, yes_votes, no_votes, submitted_yes, submitted_no,
-    percentage_bps, threshold_bps, threshold_met, status, reason, votes_size, votes_root, settled_at
+    percentage_bps, threshold_bps, threshold_met, status, reason, votes_size, votes_root, synthetic, settled_at
 )
 SELECT intent_id::uuid, market_id, vote_type, yes_votes::numeric, no_votes::numeric, submitted_yes::bigint,
     submitted_no::bigint, percentage_bps::int, threshold_bps::int, threshold_met::boolean, status, reason,
-    votes_size::bigint, votes_root,
+    votes_size::bigint, votes_root, synthetic::boolean,
     CASE WHEN status IN ('confirmed', 'failed', 'skipped') THEN now() END
 FROM unnest(
     cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9),
-    cells($10), cells($11), cells($12), cells($13), cells($14)
+    cells($10), cells($11), cells($12), cells($13), cells($14), cells($15)
 ) AS n (
     intent_id, market_id, vote_type, yes_votes, no_votes, submitted_yes, submitted_no,
-    percentage_bps, threshold_bps, threshold_met, status, reason, votes_size, votes_root
+    percentage_bps, threshold_bps, threshold_met, status, reason, votes_size, votes_root, synthetic
 )
 ON CONFLICT (intent_id) DO UPDATE
 SET status = excluded.status, reason = excluded.reason, settled_at = excluded.settled_at,
@@ -560,6 +574,14 @@ NOTIFY zmart_outbox;
 -- name: ping
 SELECT 1;
 
+-- === aggregations ===
+
+-- name: list_aggregations
+{aggregation_columns}
+WHERE id < $1 AND ($2::text IS NULL OR market_id = $2) AND ($3::text IS NULL OR status = $3)
+ORDER BY id DESC
+LIMIT $4;
+
 -- === GlobalConfig ===
 
 -- name: chain_config
@@ -585,7 +607,7 @@ WHERE c.slot <= excluded.slot;
 
 -- name: open_transactions
 SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no,
-    status, raw, signature, last_valid_block_height
+    status, raw, signature, last_valid_block_height, extract(epoch FROM now() - planned_at)::int AS age_s
 FROM chain_transactions
 WHERE status IN ('planned', 'signed', 'sent')
 ORDER BY planned_at, id
@@ -593,7 +615,7 @@ LIMIT $1;
 
 -- name: confirmed_transactions
 SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no,
-    status, raw, signature, last_valid_block_height
+    status, raw, signature, last_valid_block_height, extract(epoch FROM now() - planned_at)::int AS age_s
 FROM chain_transactions
 WHERE status = 'confirmed'
 ORDER BY confirmed_at, id
@@ -646,6 +668,12 @@ RETURNING id;
 UPDATE chain_transactions
 SET status = 'expired', observed = $2::text::jsonb, error_name = $3, settled_at = now()
 WHERE id = $1::text::uuid AND status IN ('planned', 'signed', 'sent')
+RETURNING id;
+
+-- name: mark_overdue
+UPDATE chain_transactions
+SET status = 'failed', error_name = $2, settled_at = now()
+WHERE id = $1::text::uuid AND status = 'planned'
 RETURNING id;
 
 -- name: mark_undone

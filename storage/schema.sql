@@ -35,8 +35,8 @@ CREATE TABLE chain_transactions (
     vshard smallint NOT NULL CHECK (vshard BETWEEN 0 AND 63),
     action text NOT NULL,
     attempt integer NOT NULL,
-    yes bigint NOT NULL,
-    no bigint NOT NULL,
+    yes bigint, -- NULL for the end of an undisputed market
+    no bigint,
     status text NOT NULL DEFAULT 'planned' CHECK (
         status IN ('planned', 'signed', 'sent', 'confirmed', 'finalized', 'failed', 'expired')
     ),
@@ -61,6 +61,9 @@ CREATE TABLE chain_transactions (
 -- The database's own guard against two attempts at once (T12).
 CREATE UNIQUE INDEX chain_transactions_one_open ON chain_transactions (market_id, action)
     WHERE status IN ('planned', 'signed', 'sent');
+-- A market ends once, whichever of the two instructions does it.
+CREATE UNIQUE INDEX chain_transactions_one_end ON chain_transactions (market_id)
+    WHERE status IN ('planned', 'signed', 'sent') AND action IN ('finalize_market', 'aggregate_dispute_votes');
 CREATE INDEX chain_transactions_open ON chain_transactions (planned_at) WHERE status IN ('planned', 'signed', 'sent');
 CREATE INDEX chain_transactions_unapplied ON chain_transactions (settled_at)
     WHERE settled_at IS NOT NULL AND applied_at IS NULL;
@@ -122,6 +125,11 @@ CREATE TABLE markets (
     last_state_change_tx text,
     last_action text,
     updated_at timestamptz NOT NULL DEFAULT now(),
+    effect_unseen boolean NOT NULL DEFAULT false,
+    expected_yes bigint, -- what the plan to end the dispute was made with
+    expected_no bigint,
+    expected_threshold_bps integer,
+    skip_reason text NOT NULL DEFAULT '',
     proposal_log_size bigint NOT NULL DEFAULT 0,
     proposal_log_peaks bytea NOT NULL DEFAULT '', -- the frontier: roots of 32 bytes, largest tree first
     dispute_log_size bigint NOT NULL DEFAULT 0,
@@ -130,6 +138,7 @@ CREATE TABLE markets (
 ) WITH (fillfactor = 60);
 
 CREATE INDEX markets_with_deadline ON markets (vshard) WHERE next_deadline_at IS NOT NULL;
+CREATE INDEX markets_windowed ON markets (vshard) WHERE state IN ('RESOLVING', 'DISPUTED');
 CREATE INDEX markets_by_age ON markets (created_at, market_id);
 CREATE INDEX markets_by_state_and_age ON markets (state, created_at, market_id);
 
@@ -190,8 +199,8 @@ CREATE TABLE aggregation_results (
     vote_type text NOT NULL CHECK (vote_type IN ('proposal', 'dispute')),
     yes_votes numeric(30, 0) NOT NULL, -- exact
     no_votes numeric(30, 0) NOT NULL,
-    submitted_yes bigint NOT NULL, -- as the u32 pair on chain (T7)
-    submitted_no bigint NOT NULL,
+    submitted_yes bigint, -- as the u32 pair on chain (T7); NULL where nothing was sent
+    submitted_no bigint,
     percentage_bps integer NOT NULL,
     threshold_bps integer NOT NULL,
     threshold_met boolean NOT NULL,
@@ -201,11 +210,13 @@ CREATE TABLE aggregation_results (
     created_at timestamptz NOT NULL DEFAULT now(),
     submitted_at timestamptz,
     settled_at timestamptz,
+    synthetic boolean NOT NULL DEFAULT false, -- a vote that nobody cast (P5)
     votes_size bigint, -- entries of the log at the plan
     votes_root text -- and their Merkle root, in hex
 );
 
 CREATE INDEX aggregation_results_market ON aggregation_results (market_id, vote_type);
+CREATE INDEX aggregation_results_newest ON aggregation_results (market_id, id);
 
 -- One row, the last GlobalConfig that was read; no row before the first.
 CREATE TABLE chain_config (

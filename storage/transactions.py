@@ -105,6 +105,10 @@ class PostgresTransactionStore:
         facts = (codec.observed_json(observed), _printable(error_name))
         await self._mark("mark_expired", intent_id, IntentStatus.EXPIRED, facts)
 
+    async def mark_overdue(self, intent_id: str, error_name: str) -> bool:
+        """One that was never signed ends as failed; False when it was signed in the meantime, or has ended."""
+        return bool(await self._database.fetch("mark_overdue", intent_id, error_name))
+
     async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
         """A confirmed one ends as failed or expired; False while its market has not taken the confirmation in.
 
@@ -149,12 +153,13 @@ class MemoryTransactionStore:
     async def open_transactions(self, limit: int) -> Sequence[StoredTransaction]:
         """PLANNED, SIGNED and SENT ones, oldest first."""
         attempts = [a for a in self._database.tables.attempts.values() if a.status in OPEN_STATUSES]
-        return [_stored(attempt) for attempt in attempts[:limit]]
+        return [_stored(attempt, self._database.now_s()) for attempt in attempts[:limit]]
 
     async def confirmed_transactions(self, limit: int) -> Sequence[StoredTransaction]:
         """CONFIRMED ones, the longest confirmed first."""
         attempts = [a for a in self._database.tables.attempts.values() if a.status is IntentStatus.CONFIRMED]
-        return [_stored(attempt) for attempt in sorted(attempts, key=lambda a: a.settled or 0)[:limit]]
+        oldest_first = sorted(attempts, key=lambda a: a.settled or 0)
+        return [_stored(attempt, self._database.now_s()) for attempt in oldest_first[:limit]]
 
     async def fees_of_day(self) -> int:
         """As if no day had passed since the first one: the twin has no clock."""
@@ -205,6 +210,14 @@ class MemoryTransactionStore:
         """Its blockhash is too old and it did not land; `error_name` is why a node refused it, where one did."""
         self._settle(intent_id, IntentStatus.EXPIRED, observed=observed, error_name=_printable(error_name))
 
+    async def mark_overdue(self, intent_id: str, error_name: str) -> bool:
+        """One that was never signed ends as failed; False when it was signed in the meantime, or has ended."""
+        attempt = self._database.tables.attempts.get(intent_id)
+        if attempt is None or attempt.status is not IntentStatus.PLANNED:
+            return False
+        self._settle(intent_id, IntentStatus.FAILED, error_name=error_name)
+        return True
+
     async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
         """A confirmed one ends as failed or expired; False while its market has not taken the confirmation in."""
         status = IntentStatus.EXPIRED if error_name is None else IntentStatus.FAILED
@@ -246,8 +259,9 @@ class MemoryTransactionStore:
         return True
 
 
-def _stored(a: Attempt) -> StoredTransaction:
-    return StoredTransaction(a.intent, a.status, a.raw, a.signature, a.last_valid_block_height)
+def _stored(a: Attempt, now_s: float) -> StoredTransaction:
+    age_s = int(now_s - a.planned_at_s)
+    return StoredTransaction(a.intent, a.status, a.raw, a.signature, a.last_valid_block_height, age_s)
 
 
 def _printable(error_name: str | None) -> str | None:

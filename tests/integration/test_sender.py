@@ -10,7 +10,7 @@ from solders.keypair import Keypair
 from solders.signature import Signature
 
 from chain.keys import SigningKey
-from chain.sender import NO_ADMIN_KEY
+from chain.sender import NO_ADMIN_KEY, OVERDUE
 from domain.intents import Action, Intent, IntentStatus, StoredTransaction
 from domain.lifecycle import Lifecycle
 from storage.memory_tables import Attempt
@@ -216,6 +216,29 @@ async def test_a_wake_up_is_enough_to_send_what_was_planned(bench: Bench) -> Non
         wake.set()
         await eventually_async(settled(bench, 1))
     assert bench.settlements[0].status is IntentStatus.CONFIRMED
+
+
+async def test_an_attempt_that_cannot_be_signed_in_time_is_failed_without_the_chain(bench: Bench) -> None:
+    intent = bench.plan()
+    bench.proxy.fail(Fault.UNAVAILABLE)
+    bench.database.now_s = lambda: 240.0
+    async with running(bench):
+        await eventually_async(settled(bench, 1))
+    (end,) = bench.settlements
+    assert (end.status, end.error_name, end.observed) == (IntentStatus.FAILED, OVERDUE, None)
+    assert (bench.row(intent).signature, bench.proxy.sent) == (None, [])
+
+
+async def test_a_signed_attempt_that_is_overdue_is_followed_and_said_aloud_once(bench: Bench) -> None:
+    intent = bench.plan()
+    await bench.step()
+    assert bench.row(intent).status is IntentStatus.SIGNED
+    bench.database.now_s = lambda: 240.0
+    async with running(bench):
+        await eventually_async(settled(bench, 1))
+    assert bench.settlements[0].status is IntentStatus.CONFIRMED
+    (alert,) = bench.database.tables.alerts.values()
+    assert (alert.alert_type, alert.severity) == ("aggregation_overdue", "HIGH")
 
 
 async def test_many_intents_are_followed_with_one_request_and_all_end(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from domain.deadlines import ClockName, Deadline
 from domain.ids import virtual_shard
-from domain.intents import Action, Intent
+from domain.intents import Action, Expectation, Intent
 from domain.journal import AlertNote, Ballot, Change, Fenced, RecordedVote, Standing
 from domain.lifecycle import Lifecycle
 from domain.market import Market
@@ -448,10 +448,47 @@ async def test_one_attempt_at_a_time_for_a_market_and_action(ground: Ground) -> 
     await save(journal, epochs, first)
     with pytest.raises(JournalLost):
         await save(journal, epochs, planned(first.market))
-    approval = Intent(new_id(), market_id(), Action.APPROVE, 1)
-    change = Change(replace(first.market, version=3, intent=approval), None, is_new=False, planned=(approval,))
-    await save(journal, epochs, change)
-    assert [t.intent.action for t in await ground.store.open_transactions(10)] == list(Action)
+    await save(journal, epochs, planning(first.market, Action.APPROVE))
+    open_ones = await ground.store.open_transactions(10)
+    assert [t.intent.action for t in open_ones] == [Action.AGGREGATE_PROPOSAL, Action.APPROVE]
+
+
+@pytest.mark.parametrize("second", [Action.FINALIZE, Action.INVALIDATE])
+async def test_a_market_is_ended_by_one_attempt_at_a_time(ground: Ground, second: Action) -> None:
+    journal = await ground.journal()
+    epochs = await own(journal)
+    await save(journal, epochs, adopted(market(state=Lifecycle.DISPUTED)))
+    first = planning(market(state=Lifecycle.DISPUTED), Action.FINALIZE)
+    await save(journal, epochs, first)
+    assert [t.intent.pair for t in await ground.store.open_transactions(10)] == [None]
+    with pytest.raises(JournalLost):
+        await save(journal, epochs, planning(first.market, second))
+
+
+async def test_what_ends_by_the_clock_is_found_by_its_state(ground: Ground) -> None:
+    journal = await ground.journal()
+    epochs = await own(journal)
+    for number, state in enumerate(Lifecycle):
+        await save(journal, epochs, adopted(market(market_id=market_id(number + 1), state=state)))
+    wanted = [market_id(state + 1) for state in (Lifecycle.RESOLVING, Lifecycle.DISPUTED)]
+    assert sorted(await journal.windowed(ALL_SHARDS)) == sorted(wanted)
+    assert list(await journal.windowed([])) == []
+
+
+async def test_what_was_expected_of_the_end_is_loaded_again(ground: Ground) -> None:
+    journal = await ground.journal()
+    epochs = await own(journal)
+    kept = market(expectation=Expectation(0, 2**32 - 1, 6000), effect_unseen=True, skip_reason="unchanged")
+    await save(journal, epochs, adopted(kept))
+    ((loaded, _),) = await journal.load([market_id()])
+    assert loaded == kept
+
+
+def planning(before: Market, action: Action) -> Change:
+    """The change that plans an attempt without a pair."""
+    intent = Intent(new_id(), before.market_id, action, 1, None, None)
+    after = replace(before, version=before.version + 1, intent=intent)
+    return Change(after, None, is_new=False, planned=(intent,))
 
 
 async def test_an_ended_attempt_is_handed_out_until_its_market_takes_it_in(ground: Ground) -> None:

@@ -10,7 +10,7 @@ import pytest
 from domain.intents import Intent, IntentStatus
 from domain.journal import AggregationNote, AlertNote, Change
 from domain.lifecycle import Lifecycle
-from domain.tally import Tally
+from domain.tally import Tally, VoteType
 from storage.transactions import BEFORE, TransitionRefused
 from tests.support.markets import market, market_id, observed
 from tests.support.storage import ALL_SHARDS, AnyStore, Ground, adopted, new_id, own, planned
@@ -195,10 +195,31 @@ async def note(ground: Ground, intent: Intent, status: str, reason: str, version
     journal = await ground.journal()
     epochs = await own(journal)
     after = replace(market(), version=version, intent=None)
-    told = AggregationNote(intent, status, Tally(1, 1, 1, 1), 1, 1, threshold_met=False, reason=reason)
+    place = (intent.intent_id, intent.market_id, VoteType.PROPOSAL)
+    told = AggregationNote(*place, status, Tally(1, 1, 1, 1), (1, 1), 1, threshold_met=False, reason=reason)
     async with journal.transaction(epochs) as transaction:
         await transaction.save([Change(after, None, is_new=False, aggregations=(told,))])
     await journal.close()
+
+
+async def test_only_what_was_never_signed_is_failed_for_being_overdue(ground: Ground) -> None:
+    intent = await plan(ground)
+    assert await ground.store.mark_overdue(intent.intent_id, "AttemptOverdue")
+    assert not await ground.store.mark_overdue(intent.intent_id, "AttemptOverdue")
+    journal = await ground.journal()
+    (settlement,) = await journal.settlements(ALL_SHARDS, 10)
+    assert (settlement.status, settlement.error_name, settlement.observed) == (
+        IntentStatus.FAILED,
+        "AttemptOverdue",
+        None,
+    )
+
+
+async def test_what_was_signed_is_not_failed_for_being_overdue(ground: Ground) -> None:
+    intent = await plan(ground)
+    await sign(ground.store, intent)
+    assert not await ground.store.mark_overdue(intent.intent_id, "AttemptOverdue")
+    assert [row.status for row in await ground.store.open_transactions(10)] == [IntentStatus.SIGNED]
 
 
 # --- until it is final ------------------------------------------------------------------------------------------------

@@ -258,10 +258,10 @@ class Driver:
         ended = [s.intent for s in await self._journal.settlements(ALL_SHARDS, 1000)]
         taken_in = [i for i in ended if i.market_id == after.market_id] if doing.applies else []
         planned: tuple[Intent, ...] = ()
-        notes = [AggregationNote(i, "confirmed", Tally(), 0, 0, False, "end") for i in taken_in]
+        notes = [_note(i, "confirmed", Tally(), reason="end") for i in taken_in]
         if doing.plans:
             planned = (Intent(next(ids), after.market_id, doing.plans, 1, 7, 3),)
-            notes.append(AggregationNote(planned[0], "pending", Tally(7, 3, 7, 3), 7000, 7000, True))
+            notes.append(_note(planned[0], "pending", Tally(7, 3, 7, 3)))
             after = replace(after, intent=planned[0])
         after, feed = announce(before, after, after.version)
         alerts = (AlertNote("a", "LOW", f"{self._salt}:{doing.alert}", None, {}),) if doing.alert else ()
@@ -340,3 +340,8 @@ async def _compare(grounds: tuple[MemoryGround, PostgresGround], doings: list[An
         assert drivers[0].seen[-2:] == drivers[1].seen[-2:], doing
     for ground in grounds:
         await ground.end_journals()
+
+
+def _note(intent: Intent, status: str, tally: Tally, reason: str = "") -> AggregationNote:
+    counts = intent.counts or VoteType.PROPOSAL
+    return AggregationNote(intent.intent_id, intent.market_id, counts, status, tally, intent.pair, 7000, False, reason)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from domain.intents import Action, Intent
 from domain.journal import AggregationNote, Ballot, ChainBallot
 from domain.merkle import Frontier
 from domain.tally import Tally, VoteType
@@ -140,15 +139,15 @@ async def test_aggregations_are_read_with_what_they_counted(real_ground: Postgre
     epochs = await own(journal)
     change = planned(market(), 7, 3)
     note = replace(change.aggregations[0], votes_size=10, votes_root="ab" * 32)
-    other = Intent(new_id(), market_id(), Action.AGGREGATE_PROPOSAL, 2, 8, 3)
-    skipped = AggregationNote(other, "skipped", Tally(8, 3, 8, 3), 7272, 7000, False, "unchanged")
+    place = (new_id(), market_id(), VoteType.PROPOSAL)
+    skipped = AggregationNote(*place, "skipped", Tally(8, 3, 8, 3), None, 7000, False, "unchanged")
     async with journal.transaction(epochs) as transaction:
         await transaction.save([adopted(market())])
         await transaction.save([replace(change, aggregations=(note, skipped))])
     first, second = await log.aggregations(market_id())
     assert first == Aggregation(
         number=first.number,
-        aggregation_id=note.intent.intent_id,
+        aggregation_id=note.aggregation_id,
         market_id=market_id(),
         vote_type=VoteType.PROPOSAL,
         votes_size=10,
@@ -163,6 +162,7 @@ async def test_aggregations_are_read_with_what_they_counted(real_ground: Postgre
         status="pending",
         reason="",
         transaction_signature=None,
+        created_at=first.created_at,
     )
     assert (second.votes_size, second.votes_root, second.status, second.is_synthetic) == (None, None, "skipped", False)
     assert await log.aggregations(market_id(), first.number) == [second]

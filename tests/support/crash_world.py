@@ -159,6 +159,9 @@ class MortalStore:
     ) -> None:
         await self._life.cross("mark_expired", lambda: self._rows.mark_expired(intent_id, observed, error_name))
 
+    async def mark_overdue(self, intent_id: str, error_name: str) -> bool:
+        return await self._life.cross("mark_overdue", lambda: self._rows.mark_overdue(intent_id, error_name))
+
     async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
         return await self._life.cross("mark_undone", lambda: self._rows.mark_undone(intent_id, error_name, observed))
 
@@ -209,7 +212,7 @@ class World:
         self.program = ZmartProgram.at(NEWEST_PROGRAM_ID)
         place = Place(data_dir, Pubkey.from_string(NEWEST_PROGRAM_ID))
         self.node = open_node(place, START_UNIX_S, self._dice.randbytes(32))
-        self.database = MemoryDatabase()
+        self.database = MemoryDatabase(self._now_s)
         self.signed: dict[str, set[str]] = {}
         self.deaths: Counter[tuple[str, str]] = Counter()
         """How often a life ended where, by the state of the rows then."""
@@ -328,8 +331,11 @@ class World:
         return any(attempt.status not in ENDED for attempt in same)
 
     def _plan(self, intent: Intent) -> None:
-        self.database.tables.attempts[intent.intent_id] = Attempt(intent)
+        self.database.tables.attempts[intent.intent_id] = Attempt(intent, planned_at_s=self._now_s())
         self._wake.set()
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._dice.getrandbits(128), version=4))

@@ -127,7 +127,7 @@ class MemoryGround(Ground):
 
     async def roots(self, market_id: MarketId) -> list[tuple[int | None, str | None, int, int]]:
         notes = [row.note for row in self.database.tables.aggregations.values()]
-        mine = [note for note in notes if note.intent.market_id == market_id]
+        mine = [note for note in notes if note.market_id == market_id]
         return [(note.votes_size, note.votes_root, note.tally.yes, note.tally.no) for note in mine]
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
@@ -283,7 +283,8 @@ def counted(before: Market, yes: int = 0, no: int = 0, deadline: Deadline | None
 def planned(before: Market, yes: int = 7, no: int = 3, attempt: int = 1) -> Change:
     """The change that sends a pair of tallies to the chain."""
     intent = Intent(new_id(), before.market_id, Action.AGGREGATE_PROPOSAL, attempt, yes, no)
-    note = AggregationNote(intent, "pending", Tally(yes, no, yes, no), 7000, 7000, threshold_met=True)
+    place = (intent.intent_id, intent.market_id, VoteType.PROPOSAL)
+    note = AggregationNote(*place, "pending", Tally(yes, no, yes, no), (yes, no), 7000, threshold_met=True)
     after = replace(before, version=before.version + 1, intent=intent)
     return Change(after, None, is_new=False, planned=(intent,), aggregations=(note,), before=before)
 

@@ -96,8 +96,15 @@ def test_a_confirmed_one_is_undone_by_proof_of_expiry_or_by_a_final_failure() ->
     assert next_step(stored(CONFIRMED), seen, is_send_due=True) is Step.UNDO
 
 
-@pytest.mark.parametrize("action", list(Action))
-def test_a_retry_is_idle_once_its_market_has_left_the_state_it_needs(action: Action) -> None:
-    assert not moved_on(action, observed(state=Lifecycle.PROPOSED))
+@pytest.mark.parametrize(
+    ("action", "states"),
+    [
+        (Action.AGGREGATE_PROPOSAL, {Lifecycle.PROPOSED}),
+        (Action.APPROVE, {Lifecycle.PROPOSED}),
+        (Action.FINALIZE, {Lifecycle.RESOLVING, Lifecycle.DISPUTED}),
+        (Action.INVALIDATE, {Lifecycle.DISPUTED}),
+    ],
+)
+def test_a_retry_is_idle_once_its_market_has_left_the_states_it_needs(action: Action, states: set[Lifecycle]) -> None:
+    assert {state for state in Lifecycle if not moved_on(action, observed(state=state))} == states
     assert not moved_on(action, None)
-    assert moved_on(action, observed(state=Lifecycle.APPROVED))

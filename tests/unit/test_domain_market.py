@@ -6,14 +6,23 @@ from typing import Any
 import pytest
 
 from domain import events as ev
-from domain.aggregation import RETRY_DELAYS_S
-from domain.commands import AdoptMarket, Command, DescribeMarket, FireDeadline, ObserveMarket, SettleIntent
+from domain.aggregation import approvable
+from domain.commands import (
+    AdoptMarket,
+    AggregateNow,
+    Command,
+    DescribeMarket,
+    FireDeadline,
+    ObserveMarket,
+    SettleIntent,
+)
 from domain.decisions import decide
 from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.merkle import Frontier, leaf_hash
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, VotingClosing, WrongState
+from domain.retries import HOURLY_S, RETRY_DELAYS_S, calls_for_help, retry_delay_s
 from domain.rules import Now, Rules
 from domain.tally import Tally, VoteType
 from tests.support.markets import ADMIN, CREATOR, NOON_S, market, market_id, now, observed, rules, vote, wallet
@@ -153,30 +162,93 @@ def test_voting_stays_open_when_no_approval_follows(tally: Tally, changes: dict[
     assert not planned.closes_voting, why
 
 
+def skipped(given: Market, command: Command, by: Rules | None = None, at: Now | None = None) -> ev.Skip:
+    """Why nothing was sent."""
+    (event,) = when(given, command, by, at)
+    assert isinstance(event, ev.AggregationSkipped), event
+    return event.reason
+
+
+UNCHANGED = market(proposal=Tally(2, 1, 2, 1), confirmed_likes=2, confirmed_dislikes=1)
+
+
 def test_unchanged_tallies_are_not_sent_again() -> None:
-    given = market(proposal=Tally(2, 1, 2, 1), confirmed_likes=2, confirmed_dislikes=1)
-    assert when(given, FireDeadline(market_id())) == (ev.AggregationSkipped("unchanged"),)
-
-
-def test_a_market_without_votes_of_ours_never_overwrites_what_the_chain_holds() -> None:
-    given = market(confirmed_likes=12, confirmed_dislikes=1)
-    assert not any(isinstance(event, ev.IntentPlanned) and event.intent.action is Action.AGGREGATE_PROPOSAL
-                   for event in when(given, FireDeadline(market_id())))  # fmt: skip
+    assert skipped(UNCHANGED, FireDeadline(market_id())) is ev.Skip.UNCHANGED
 
 
 @pytest.mark.parametrize(
-    ("given", "by", "at"),
+    ("given", "by", "why"),
     [
-        (market(proposal=SEVEN_TO_THREE, intent=Intent("i", market_id(), Action.APPROVE, 1)), rules(), now()),
-        (market(proposal=SEVEN_TO_THREE, state=Lifecycle.ACTIVE), rules(), now()),
-        (market(proposal=SEVEN_TO_THREE, next_attempt_at_s=NOON_S + 1), rules(), now()),
-        (market(proposal=SEVEN_TO_THREE), rules(may_aggregate=False), now()),
-        (market(proposal=SEVEN_TO_THREE), replace(rules(), config=None), now()),
+        (market(proposal=SEVEN_TO_THREE, intent=Intent("i", market_id(), Action.APPROVE, 1)), rules(), "IN_FLIGHT"),
+        (market(proposal=SEVEN_TO_THREE, next_attempt_at_s=NOON_S + 1), rules(), "RETRY_NOT_DUE"),
+        (market(proposal=SEVEN_TO_THREE), rules(may_aggregate=False), "NOT_AUTHORITY"),
+        (market(proposal=Tally(7, 3, 7, 3), confirmed_likes=8, confirmed_dislikes=3), rules(), "CHAIN_AHEAD"),
+        (market(), rules(), "NO_VOTES"),
     ],
-    ids=["an attempt is under way", "not proposed", "too early after a failure", "not our key", "config unknown"],
 )
-def test_a_deadline_does_nothing_when(given: Market, by: Rules, at: Now) -> None:
-    assert decide(given, FireDeadline(market_id()), by, at) == AlreadyInState(market_id())
+def test_a_tick_that_sends_nothing_notes_why_once(given: Market, by: Rules, why: str) -> None:
+    assert skipped(given, FireDeadline(market_id()), by) is ev.Skip[why]
+    given = after(given, when(given, FireDeadline(market_id()), by))
+    assert decide(given, FireDeadline(market_id()), by, now()) == AlreadyInState(market_id())
+
+
+def test_after_something_was_sent_the_same_reason_is_news_again() -> None:
+    given = after(UNCHANGED, when(UNCHANGED, FireDeadline(market_id())))
+    voted = replace(given, proposal=Tally(3, 1, 3, 1))
+    planned = after(voted, when(voted, FireDeadline(market_id())))
+    assert (given.skip_reason, planned.skip_reason) == (ev.Skip.UNCHANGED, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "by"),
+    [(market(proposal=SEVEN_TO_THREE, state=Lifecycle.ACTIVE), rules()), (market(), replace(rules(), config=None))],
+    ids=["not proposed", "config unknown"],
+)
+def test_a_deadline_does_nothing_when(given: Market, by: Rules) -> None:
+    assert decide(given, FireDeadline(market_id()), by, now()) == AlreadyInState(market_id())
+
+
+# --- tallies of a database that knows less than the chain -------------------------------------------------------------
+
+BEHIND = replace(market(), confirmed_likes=12, confirmed_dislikes=1)
+
+
+@pytest.mark.parametrize("tally", [Tally(), Tally(1, 0, 1, 0), Tally(12, 0, 12, 0)], ids=["none", "one", "one less"])
+def test_less_than_the_chain_holds_is_never_sent_and_never_approved(tally: Tally) -> None:
+    given = replace(BEHIND, proposal=tally)
+    assert skipped(given, FireDeadline(market_id())) is ev.Skip.CHAIN_AHEAD
+    assert skipped(given, AggregateNow(market_id())) is ev.Skip.CHAIN_AHEAD
+    assert not approvable(given, rules())
+
+
+def test_as_much_as_the_chain_holds_is_sent() -> None:
+    (planned,) = when(replace(BEHIND, proposal=Tally(11, 2, 11, 2)), FireDeadline(market_id()))
+    assert isinstance(planned, ev.IntentPlanned)
+    assert planned.intent.pair == (11, 2)
+
+
+# --- an operator asks -------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_waits_for_no_retry() -> None:
+    given = market(proposal=Tally(2, 1, 2, 1), next_attempt_at_s=NOON_S + 3_600, failures=4)
+    (planned,) = when(given, AggregateNow(market_id()))
+    assert isinstance(planned, ev.IntentPlanned)
+    assert (planned.intent.pair, planned.intent.attempt) == ((2, 1), 5)
+
+
+def test_an_operator_hears_each_time_why_nothing_is_sent() -> None:
+    given = after(UNCHANGED, when(UNCHANGED, AggregateNow(market_id())))
+    assert skipped(given, AggregateNow(market_id())) is ev.Skip.UNCHANGED
+    assert skipped(market(state=Lifecycle.ACTIVE), AggregateNow(market_id())) is ev.Skip.STATE
+    assert skipped(market(), AggregateNow(market_id()), replace(rules(), config=None)) is ev.Skip.CONFIG_UNKNOWN
+    approving = market(intent=Intent("i", market_id(), Action.APPROVE, 1))
+    assert skipped(approving, AggregateNow(market_id())) is ev.Skip.IN_FLIGHT
+
+
+def test_an_operator_starts_nothing_beside_an_attempt_that_is_under_way() -> None:
+    given, _ = closing()
+    assert decide(given, AggregateNow(market_id()), rules(), now()) == AlreadyInState(market_id())
 
 
 # --- settlements ------------------------------------------------------------------------------------------------------
@@ -231,14 +303,68 @@ def test_voting_opens_again_when_the_attempt_ends_without_effect(status: IntentS
     assert when(reopened, vote(11)) == (ev.VoteAdmitted(vote(11)),)
 
 
-@pytest.mark.parametrize(("failures", "delay_s"), [(0, 300), (1, 600), (2, 1200), (3, 1200), (50, 1200)])
-def test_the_wait_after_a_failure_grows_to_a_bound(failures: int, delay_s: int) -> None:
+@pytest.mark.parametrize(("failures", "delay_s"), [(0, 300), (1, 600), (2, 1200), (3, 3600), (50, 3600)])
+def test_the_wait_after_a_failure_grows_to_an_hour_with_up_to_a_tenth_on_top(failures: int, delay_s: int) -> None:
     given, intent = closing()
     given = replace(given, failures=failures)
     (failed,) = when(given, settle(intent, IntentStatus.EXPIRED))
     assert isinstance(failed, ev.AttemptFailed)
-    assert failed.next_attempt_at_s == NOON_S + delay_s
-    assert delay_s in RETRY_DELAYS_S
+    assert 0 <= failed.next_attempt_at_s - NOON_S - delay_s <= delay_s // 10
+    assert failed.failures == failures + 1
+    assert after(given, (failed,)).failures == failures + 1
+
+
+def test_the_jitter_is_a_function_of_the_attempt_and_spreads() -> None:
+    waits = [retry_delay_s(1, f"intent-{number}") for number in range(1_000)]
+    assert waits == [retry_delay_s(1, f"intent-{number}") for number in range(1_000)]
+    assert set(waits) == set(range(300, 331))
+
+
+def test_people_are_called_after_the_third_retry() -> None:
+    assert [calls_for_help(failures) for failures in (1, 2, 3, 4, 5)] == [False, False, False, True, True]
+    assert (*RETRY_DELAYS_S, HOURLY_S) == (300, 600, 1200, 3600)
+
+
+def test_an_attempt_that_failed_because_its_market_moved_on_is_no_failure() -> None:
+    given, intent = closing()
+    moved = observed(slot=30, state=Lifecycle.CANCELLED)
+    events = when(given, settle(intent, IntentStatus.FAILED, error_name="InvalidState", observed=moved))
+    assert events[-1] == ev.AttemptFailed(intent, "InvalidState", 0, 0)
+    assert (after(given, events).failures, after(given, events).next_attempt_at_s) == (0, 0)
+
+
+def test_a_confirmed_approval_that_no_read_has_shown_keeps_the_voting_closed_whatever_fails_next() -> None:
+    given, intent = closing()
+    given = after(given, when(given, settle(intent, IntentStatus.CONFIRMED)))
+    assert given.intent is not None
+    given = after(given, when(given, settle(given.intent, IntentStatus.CONFIRMED)))
+    assert (given.state, given.voting_closed, given.effect_unseen) == (Lifecycle.PROPOSED, True, True)
+    given = after(given, when(given, FireDeadline(market_id())))
+    assert given.intent is not None
+    given = after(given, when(given, settle(given.intent, IntentStatus.FAILED, error_name="InvalidStateTransition")))
+    assert decide(given, vote(11), rules(), now()) == VotingClosing(market_id())
+    shown = ObserveMarket(market_id(), observed(slot=40, state=Lifecycle.APPROVED))
+    given = after(given, when(given, shown))
+    assert (given.state, given.voting_closed, given.effect_unseen) == (Lifecycle.APPROVED, False, False)
+
+
+def test_a_read_that_still_shows_the_old_state_ends_the_waiting_for_the_effect() -> None:
+    given = market(voting_closed=True, effect_unseen=True)
+    given = after(given, when(given, ObserveMarket(market_id(), observed(slot=40))))
+    assert not given.effect_unseen
+
+
+def test_tallies_that_land_on_a_market_that_went_on_approve_nothing() -> None:
+    given, intent = closing()
+    account = observed(slot=30, state=Lifecycle.APPROVED, proposal_likes=7, proposal_dislikes=3)
+    events = when(given, settle(intent, IntentStatus.CONFIRMED, observed=account))
+    assert [type(event) for event in events] == [ev.MarketObserved, ev.TalliesConfirmed]
+
+
+def test_a_new_state_opens_the_voting_that_the_old_one_had_closed() -> None:
+    given = market(state=Lifecycle.RESOLVING, voting_closed=True, failures=3, next_attempt_at_s=NOON_S + 9)
+    disputed = after(given, when(given, ObserveMarket(market_id(), observed(slot=40, state=Lifecycle.DISPUTED))))
+    assert (disputed.voting_closed, disputed.failures, disputed.next_attempt_at_s) == (False, 0, 0)
 
 
 def test_the_settlement_of_another_attempt_changes_nothing() -> None:
