@@ -16,6 +16,7 @@ from app.embedded.loopback import kept_secret
 from app.identities import challenges, doorkeeper, tokens, webhook_secrets
 from app.roles_actors import harden
 from app.wiring import database_url
+from app.wiring_alert_book import Alerts
 from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
 from chain.client import ChainReader
@@ -46,6 +47,7 @@ from grpc_server import (
 )
 from identity import WebhookMode, WebhookSecrets, can_sign
 from indexer.arrivals import fault_of_body
+from storage.alerts import AlertReads
 from storage.database import Database, database_pool
 from storage.event_reads import EventReads
 from storage.inbox import Inbox
@@ -226,6 +228,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         votes=Votes(VoteReads(database)),
         events=Events(EventReads(database)),
         reconciliation=ReconciliationRows(Reconciliations(database)),
+        alerts=Alerts(AlertReads(database)),
         event_types=EVENT_TYPES,
         doorkeeper=doorkeeper(settings),
         challenges=challenges(settings, NonceStore(database)),

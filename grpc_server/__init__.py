@@ -6,6 +6,7 @@ Start reading at `votes.py` (what one vote goes through), then `interceptors.py`
 
 from grpc_server.ports import (
     AccountsUnavailable,
+    AlertBook,
     BookUnavailable,
     CommandRouter,
     EventBook,
@@ -29,6 +30,7 @@ from grpc_server.webhooks import Webhooks
 
 __all__ = [
     "AccountsUnavailable",
+    "AlertBook",
     "BookUnavailable",
     "CommandRouter",
     "EventBook",

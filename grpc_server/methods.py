@@ -77,6 +77,7 @@ _SERVICES: Mapping[str, Mapping[str, Policy]] = {
         "GetHealth": _READ,
         "ListAlerts": _ADMIN_READ,
         "AcknowledgeAlert": _ADMIN_WRITE,
+        "ResolveAlert": _ADMIN_WRITE,
         "ListDiscrepancies": _ADMIN_READ,
         "RunReconciliation": _ADMIN_WRITE,
         "AggregateNow": _ADMIN_WRITE,

@@ -8,6 +8,7 @@ from typing import Any
 
 from grpc.aio import ServicerContext
 
+from grpc_server.ops_alerts import Alerts
 from grpc_server.ops_discrepancies import Discrepancies
 from zmart.v1 import ops_service_pb2 as pb
 from zmart.v1.ops_service_pb2_grpc import OpsServiceServicer
@@ -16,8 +17,27 @@ from zmart.v1.ops_service_pb2_grpc import OpsServiceServicer
 class OpsService(OpsServiceServicer):
     """Hands each call to its concern, given to the constructor; what has no method here is answered NOT_SERVED."""
 
-    def __init__(self, discrepancies: Discrepancies) -> None:
+    def __init__(self, discrepancies: Discrepancies, alerts: Alerts) -> None:
         self._discrepancies = discrepancies
+        self._alerts = alerts
+
+    async def ListAlerts(
+        self, request: pb.ListAlertsRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListAlertsResponse:
+        """Answer one page of alerts."""
+        return await self._alerts.list(request)
+
+    async def AcknowledgeAlert(
+        self, request: pb.AcknowledgeAlertRequest, context: ServicerContext[Any, Any]
+    ) -> pb.AcknowledgeAlertResponse:
+        """Take note of an alert."""
+        return await self._alerts.acknowledge(request)
+
+    async def ResolveAlert(
+        self, request: pb.ResolveAlertRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ResolveAlertResponse:
+        """Say that an alert is over."""
+        return await self._alerts.resolve(request)
 
     async def ListDiscrepancies(
         self, request: pb.ListDiscrepanciesRequest, context: ServicerContext[Any, Any]

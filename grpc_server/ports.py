@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from domain.alerts import AlertStatus, Severity, StoredAlert
 from domain.commands import Command
 from domain.deadlines import Deadline
 from domain.discrepancies import DiscrepancyPlace, RunResult, StoredDiscrepancy
@@ -182,6 +183,29 @@ class EventBook(Protocol):
 
     async def count_found(self, match: EventMatch) -> int:
         """How many fit."""
+        ...
+
+
+class AlertBook(Protocol):
+    """Alerts as they were last committed; `now_s` is Unix seconds. Every call raises `BookUnavailable`."""
+
+    async def list(
+        self,
+        severity: Severity | None,
+        status: AlertStatus | None,
+        market_id: MarketId | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[StoredAlert]:
+        """Up to `limit` alerts older than number `before`, newest first, of one severity, status and market or all."""
+        ...
+
+    async def acknowledge(self, alert_id: str, now_s: float) -> StoredAlert | None:
+        """Take note of it; the first time stands. None for an id that is not known."""
+        ...
+
+    async def resolve(self, alert_id: str, now_s: float) -> StoredAlert | None:
+        """It is over; the first time stands. None for an id that is not known."""
         ...
 
 

@@ -26,6 +26,9 @@ class Invalid(enum.Enum):
     TEXT_TOO_LONG = enum.auto()
     TEXT_NOT_PRINTABLE = enum.auto()
     STATE_UNKNOWN = enum.auto()
+    SEVERITY_UNKNOWN = enum.auto()
+    ALERT_STATUS_UNKNOWN = enum.auto()
+    ALERT_ID_MALFORMED = enum.auto()
     VOTE_TYPE_UNKNOWN = enum.auto()
     VOTES_MISSING = enum.auto()
     VOTES_TOO_MANY = enum.auto()
@@ -87,6 +90,13 @@ class WalletMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertNotFound:
+    """No alert has this id."""
+
+    alert_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotServed:
     """Part of the contract, not built yet."""
 
@@ -135,6 +145,7 @@ Problem = (
     | WebhookMalformed
     | TierTooLow
     | WalletMissing
+    | AlertNotFound
     | NotServed
     | MethodUnknown
     | TooSlow

@@ -19,10 +19,12 @@ from grpc_server.events import EventService
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.ops import OpsService
+from grpc_server.ops_alerts import Alerts
 from grpc_server.ops_discrepancies import Discrepancies
 from grpc_server.page_tokens import PageTokens
 from grpc_server.pipeline import Pipeline, UnknownMethods
 from grpc_server.ports import (
+    AlertBook,
     CommandRouter,
     EventBook,
     MarketAccounts,
@@ -100,6 +102,7 @@ class Parts:
     votes: VoteBook
     events: EventBook
     reconciliation: ReconciliationDesk
+    alerts: AlertBook
     event_types: tuple[str, ...]
     """All names that an event can have."""
     doorkeeper: Doorkeeper
@@ -195,6 +198,7 @@ def _register(
     markets = MarketService(adoption, parts.book, page_tokens)
     events = EventService(parts.events, parts.event_types, page_tokens)
     discrepancies = Discrepancies(parts.reconciliation, page_tokens, parts.monotonic_s)
+    alerts = Alerts(parts.alerts, page_tokens, parts.now_s)
     sign_ins = AuthService(parts.challenges, parts.tokens)
     return (
         _add(server, auth.DESCRIPTOR, sign_ins, auth_grpc.add_AuthServiceServicer_to_server),
@@ -207,7 +211,7 @@ def _register(
             WebhookService(parts.webhooks) if parts.webhooks else webhook_grpc.WebhookServiceServicer(),
             webhook_grpc.add_WebhookServiceServicer_to_server,
         ),
-        _add(server, ops.DESCRIPTOR, OpsService(discrepancies), ops_grpc.add_OpsServiceServicer_to_server),
+        _add(server, ops.DESCRIPTOR, OpsService(discrepancies, alerts), ops_grpc.add_OpsServiceServicer_to_server),
     )
 
 

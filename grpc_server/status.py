@@ -25,6 +25,7 @@ from identity import Denial, NonceStoreUnavailable
 DOMAIN = "zmart.dev"
 DETAILS_KEY = "grpc-status-details-bin"
 MARKET_TYPE = "zmart.v1.Market"
+ALERT_TYPE = "zmart.v1.Alert"
 RETRY_S = 1.0
 """What RetryInfo suggests: a killed shard is back in a tenth of it, a frozen one in twice of it."""
 REPEAT = "repeat with the same request_id"
@@ -111,6 +112,9 @@ TABLE: Mapping[object, Entry] = {
             Invalid.TEXT_TOO_LONG: "at most {value} characters",
             Invalid.TEXT_NOT_PRINTABLE: "control characters are not allowed",
             Invalid.STATE_UNKNOWN: "{value} is not a state of a market",
+            Invalid.SEVERITY_UNKNOWN: "{value} is not CRITICAL, HIGH, MEDIUM or LOW",
+            Invalid.ALERT_STATUS_UNKNOWN: "{value} is not open, acknowledged or resolved",
+            Invalid.ALERT_ID_MALFORMED: "{value} is not a UUID",
             Invalid.VOTE_TYPE_UNKNOWN: "{value} is not a type of votes",
             Invalid.VOTES_MISSING: "this must not be empty",
             Invalid.VOTES_TOO_MANY: "at most {value} votes",
@@ -134,6 +138,7 @@ TABLE: Mapping[object, Entry] = {
     problems.WalletMissing: Entry(
         "WALLET_MISSING", StatusCode.PERMISSION_DENIED, "this call is made by wallets, you are {actual}"
     ),
+    problems.AlertNotFound: Entry("ALERT_NOT_FOUND", StatusCode.NOT_FOUND, "there is no alert {alert_id}"),
     problems.NotServed: Entry("NOT_SERVED", StatusCode.UNIMPLEMENTED, "{method} is not served yet"),
     problems.MethodUnknown: Entry("METHOD_UNKNOWN", StatusCode.UNIMPLEMENTED, "there is no {method}"),
     problems.TooSlow: Entry(
@@ -210,7 +215,8 @@ def _more(cause: Problem | Exception, entry: Entry, message: str, facts: Mapping
         )
         return [details.PreconditionFailure(violations=[unmet])]
     if entry.code is StatusCode.NOT_FOUND:
-        return [details.ResourceInfo(resource_type=MARKET_TYPE, resource_name=facts["market_id"], description=message)]
+        kind, name = (ALERT_TYPE, "alert_id") if "alert_id" in facts else (MARKET_TYPE, "market_id")
+        return [details.ResourceInfo(resource_type=kind, resource_name=facts[name], description=message)]
     if entry.code is _AWAY:
         return [_retry_after(RETRY_S)]
     if isinstance(cause, refusals.TooManyAttempts):

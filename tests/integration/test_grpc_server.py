@@ -42,6 +42,9 @@ SERVED = {
     "/zmart.v1.MarketService/RegisterMarket",
     "/zmart.v1.EventService/ListEvents",
     "/zmart.v1.EventService/SearchEvents",
+    "/zmart.v1.OpsService/ListAlerts",
+    "/zmart.v1.OpsService/AcknowledgeAlert",
+    "/zmart.v1.OpsService/ResolveAlert",
     "/zmart.v1.OpsService/ListDiscrepancies",
     "/zmart.v1.OpsService/RunReconciliation",
 }

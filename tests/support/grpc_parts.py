@@ -18,6 +18,7 @@ from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError
 
+from domain.alerts import AlertStatus, Severity, StoredAlert
 from domain.commands import CastVote, Command
 from domain.deadlines import ClockName, Deadline
 from domain.decisions import decide
@@ -32,7 +33,7 @@ from domain.rules import Now, Rules
 from domain.tally import VoteType, single
 from domain.votelog import entry_of, leaf_of
 from domain.votes import StoredVote
-from grpc_server import GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
+from grpc_server import AlertBook, GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
 from identity.keys import signing_key
 from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
@@ -300,6 +301,26 @@ class Accounts:
             self.reading -= 1
 
 
+class NoAlerts:
+    """A book without any alert, for tests that are about something else."""
+
+    async def list(
+        self,
+        severity: Severity | None,
+        status: AlertStatus | None,
+        market_id: MarketId | None,
+        before: int | None,
+        limit: int,
+    ) -> Sequence[StoredAlert]:
+        return ()
+
+    async def acknowledge(self, alert_id: str, now_s: float) -> StoredAlert | None:
+        return None
+
+    async def resolve(self, alert_id: str, now_s: float) -> StoredAlert | None:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A running server, a channel to it and everything behind it."""
@@ -326,7 +347,11 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    reflection: bool = True, in_flight_max: int = 1_000, port: int = 0, webhooks: Webhooks | None = None
+    reflection: bool = True,
+    in_flight_max: int = 1_000,
+    port: int = 0,
+    webhooks: Webhooks | None = None,
+    alerts: AlertBook | None = None,
 ) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
@@ -344,6 +369,7 @@ async def served(
         votes=town.votes,
         events=events,
         reconciliation=desk,
+        alerts=alerts or NoAlerts(),
         event_types=EVENT_TYPES,
         doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
         challenges=challenges,

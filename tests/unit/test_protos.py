@@ -62,6 +62,7 @@ REST = {
     "OpsService.GetHealth": ["GET /health"],
     "OpsService.ListAlerts": ["GET /api/ops/alerts"],
     "OpsService.AcknowledgeAlert": ["POST /api/ops/alerts/{id}/acknowledge"],
+    "OpsService.ResolveAlert": ["POST /api/ops/alerts/{id}/resolve"],
     "OpsService.ListDiscrepancies": ["GET /api/ops/discrepancies"],
     "OpsService.RunReconciliation": ["POST /api/ops/reconcile"],
     "OpsService.AggregateNow": ["POST /api/ops/aggregate"],

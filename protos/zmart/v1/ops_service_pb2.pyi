@@ -219,6 +219,11 @@ class Alert(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_AT_FIELD_NUMBER: _builtins.int
+    OCCURRENCES_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    RESOLVED_AT_FIELD_NUMBER: _builtins.int
+    DEDUPE_KEY_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The alert's id, a UUID."""
     alert_type: _builtins.str
@@ -229,6 +234,10 @@ class Alert(_message.Message):
     """open, acknowledged or resolved."""
     market_id: _builtins.str
     """The market it is about, base58; empty if none."""
+    occurrences: _builtins.int
+    """How often it happened since it was raised; more than 2^32 - 1 stays at that."""
+    dedupe_key: _builtins.str
+    """What the same key would raise again counts it up until it is resolved."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
         """The facts."""
@@ -241,6 +250,18 @@ class Alert(_message.Message):
     def acknowledged_at(self) -> _timestamp_pb2.Timestamp:
         """When somebody took note; absent until then."""
 
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened last."""
+
+    @_builtins.property
+    def resolved_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was over; absent until then."""
+
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertDelivery]:
+        """Who was told, and how that went: the newest 20, oldest first. Only in lists."""
+
     def __init__(
         self,
         *,
@@ -252,14 +273,57 @@ class Alert(_message.Message):
         data: _struct_pb2.Struct | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         acknowledged_at: _timestamp_pb2.Timestamp | None = ...,
+        occurrences: _builtins.int = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+        resolved_at: _timestamp_pb2.Timestamp | None = ...,
+        dedupe_key: _builtins.str = ...,
+        deliveries: _abc.Iterable[Global___AlertDelivery] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "created_at", b"created_at", "data", b"data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "created_at", b"created_at", "data", b"data", "last_at", b"last_at", "resolved_at", b"resolved_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "alert_type", b"alert_type", "created_at", b"created_at", "data", b"data", "id", b"id", "market_id", b"market_id", "severity", b"severity", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_at", b"acknowledged_at", "alert_type", b"alert_type", "created_at", b"created_at", "data", b"data", "dedupe_key", b"dedupe_key", "deliveries", b"deliveries", "id", b"id", "last_at", b"last_at", "market_id", b"market_id", "occurrences", b"occurrences", "resolved_at", b"resolved_at", "severity", b"severity", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
+class AlertDelivery(_message.Message):
+    """How far one sink is with an alert."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINK_FIELD_NUMBER: _builtins.int
+    OCCASION_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    sink: _builtins.str
+    """The sink's name in the rules file."""
+    occasion: _builtins.str
+    """Why it is told: raised, reminder or resolved."""
+    status: _builtins.str
+    """pending, sent or given_up."""
+    attempts: _builtins.int
+    """Attempts so far."""
+    last_error: _builtins.str
+    """Why the last attempt failed, without secrets; empty if it did not."""
+    def __init__(
+        self,
+        *,
+        sink: _builtins.str = ...,
+        occasion: _builtins.str = ...,
+        status: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        last_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "last_error", b"last_error", "occasion", b"occasion", "sink", b"sink", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlertDelivery: _TypeAlias = AlertDelivery  # noqa: Y015
 
 @_typing.final
 class AcknowledgeAlertRequest(_message.Message):
@@ -306,6 +370,52 @@ class AcknowledgeAlertResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcknowledgeAlertResponse: _TypeAlias = AcknowledgeAlertResponse  # noqa: Y015
+
+@_typing.final
+class ResolveAlertRequest(_message.Message):
+    """Which alert is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The alert's id, a UUID."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveAlertRequest: _TypeAlias = ResolveAlertRequest  # noqa: Y015
+
+@_typing.final
+class ResolveAlertResponse(_message.Message):
+    """The alert after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def alert(self) -> Global___Alert:
+        """The resolved alert."""
+
+    def __init__(
+        self,
+        *,
+        alert: Global___Alert | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveAlertResponse: _TypeAlias = ResolveAlertResponse  # noqa: Y015
 
 @_typing.final
 class ListDiscrepanciesRequest(_message.Message):

@@ -50,6 +50,11 @@ class OpsServiceStub:
                 request_serializer=zmart_dot_v1_dot_ops__service__pb2.AcknowledgeAlertRequest.SerializeToString,
                 response_deserializer=zmart_dot_v1_dot_ops__service__pb2.AcknowledgeAlertResponse.FromString,
                 _registered_method=True)
+        self.ResolveAlert = channel.unary_unary(
+                '/zmart.v1.OpsService/ResolveAlert',
+                request_serializer=zmart_dot_v1_dot_ops__service__pb2.ResolveAlertRequest.SerializeToString,
+                response_deserializer=zmart_dot_v1_dot_ops__service__pb2.ResolveAlertResponse.FromString,
+                _registered_method=True)
         self.ListDiscrepancies = channel.unary_unary(
                 '/zmart.v1.OpsService/ListDiscrepancies',
                 request_serializer=zmart_dot_v1_dot_ops__service__pb2.ListDiscrepanciesRequest.SerializeToString,
@@ -107,6 +112,13 @@ class OpsServiceServicer:
 
     def AcknowledgeAlert(self, request, context):
         """Takes note of an alert. Taking note twice is the same as once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveAlert(self, request, context):
+        """Says that what an alert told of is over. What happens again after it raises a new alert.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +190,11 @@ def add_OpsServiceServicer_to_server(servicer, server):
                     servicer.AcknowledgeAlert,
                     request_deserializer=zmart_dot_v1_dot_ops__service__pb2.AcknowledgeAlertRequest.FromString,
                     response_serializer=zmart_dot_v1_dot_ops__service__pb2.AcknowledgeAlertResponse.SerializeToString,
+            ),
+            'ResolveAlert': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveAlert,
+                    request_deserializer=zmart_dot_v1_dot_ops__service__pb2.ResolveAlertRequest.FromString,
+                    response_serializer=zmart_dot_v1_dot_ops__service__pb2.ResolveAlertResponse.SerializeToString,
             ),
             'ListDiscrepancies': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDiscrepancies,
@@ -297,6 +314,33 @@ class OpsService:
             '/zmart.v1.OpsService/AcknowledgeAlert',
             zmart_dot_v1_dot_ops__service__pb2.AcknowledgeAlertRequest.SerializeToString,
             zmart_dot_v1_dot_ops__service__pb2.AcknowledgeAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveAlert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zmart.v1.OpsService/ResolveAlert',
+            zmart_dot_v1_dot_ops__service__pb2.ResolveAlertRequest.SerializeToString,
+            zmart_dot_v1_dot_ops__service__pb2.ResolveAlertResponse.FromString,
             options,
             channel_credentials,
             insecure,

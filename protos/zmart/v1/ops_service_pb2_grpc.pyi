@@ -39,6 +39,8 @@ class OpsServiceStub:
     """Lists alerts, newest first."""
     AcknowledgeAlert: _grpc.UnaryUnaryMultiCallable[_ops_service_pb2.AcknowledgeAlertRequest, _ops_service_pb2.AcknowledgeAlertResponse]
     """Takes note of an alert. Taking note twice is the same as once."""
+    ResolveAlert: _grpc.UnaryUnaryMultiCallable[_ops_service_pb2.ResolveAlertRequest, _ops_service_pb2.ResolveAlertResponse]
+    """Says that what an alert told of is over. What happens again after it raises a new alert."""
     ListDiscrepancies: _grpc.UnaryUnaryMultiCallable[_ops_service_pb2.ListDiscrepanciesRequest, _ops_service_pb2.ListDiscrepanciesResponse]
     """Lists where the database and the chain disagreed, newest first."""
     RunReconciliation: _grpc.UnaryUnaryMultiCallable[_ops_service_pb2.RunReconciliationRequest, _ops_service_pb2.RunReconciliationResponse]
@@ -65,6 +67,8 @@ class OpsServiceAsyncStub(OpsServiceStub):
     """Lists alerts, newest first."""
     AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_ops_service_pb2.AcknowledgeAlertRequest, _ops_service_pb2.AcknowledgeAlertResponse]  # type: ignore[assignment]
     """Takes note of an alert. Taking note twice is the same as once."""
+    ResolveAlert: _aio.UnaryUnaryMultiCallable[_ops_service_pb2.ResolveAlertRequest, _ops_service_pb2.ResolveAlertResponse]  # type: ignore[assignment]
+    """Says that what an alert told of is over. What happens again after it raises a new alert."""
     ListDiscrepancies: _aio.UnaryUnaryMultiCallable[_ops_service_pb2.ListDiscrepanciesRequest, _ops_service_pb2.ListDiscrepanciesResponse]  # type: ignore[assignment]
     """Lists where the database and the chain disagreed, newest first."""
     RunReconciliation: _aio.UnaryUnaryMultiCallable[_ops_service_pb2.RunReconciliationRequest, _ops_service_pb2.RunReconciliationResponse]  # type: ignore[assignment]
@@ -103,6 +107,13 @@ class OpsServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_ops_service_pb2.AcknowledgeAlertResponse, _abc.Awaitable[_ops_service_pb2.AcknowledgeAlertResponse]]:
         """Takes note of an alert. Taking note twice is the same as once."""
+
+    def ResolveAlert(
+        self,
+        request: _ops_service_pb2.ResolveAlertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ops_service_pb2.ResolveAlertResponse, _abc.Awaitable[_ops_service_pb2.ResolveAlertResponse]]:
+        """Says that what an alert told of is over. What happens again after it raises a new alert."""
 
     def ListDiscrepancies(
         self,
