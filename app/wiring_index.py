@@ -12,6 +12,7 @@ from app.roles_actors import harden
 from app.wiring import database_url
 from app.wiring_chain import chain_reader
 from app.wiring_grpc import Router
+from chain.account_batches import AccountBatches
 from chain.accounts import ChainAccounts
 from chain.client import ChainReader
 from chain.history import ChainHistory
@@ -20,10 +21,21 @@ from domain.commands import Command
 from domain.outcomes import Outcome
 from grpc_server import MarketFailed, Outage
 from indexer.ports import MarketBroke, MarketsAway
-from indexer.service import Indexer, IndexerParts, IndexerSettings
+from indexer.position_reader import PositionReader
+from indexer.reconcile import Reconciler
+from indexer.reconcile_runs import ReconcileRuns
+from indexer.service import Chore, Indexer, IndexerParts, IndexerSettings
 from storage.database import Database, database_pool
 from storage.index_store import PostgresIndexStore
+from storage.positions import PositionTable
 from storage.projections import Projections
+from storage.reconciliations import Reconciliations
+from storage.transactions import PostgresTransactionStore
+
+POSITIONS_S = 0.25
+"""How soon a position is read again that an event has touched."""
+RUNS_S = 0.5
+"""How soon a run of the reconciliation is begun that an operator asked for."""
 
 
 class IndexMarkets:
@@ -52,15 +64,24 @@ def indexer_settings(settings: Settings) -> IndexerSettings:
 
 def indexer_parts(settings: Settings, database: Database, reader: ChainReader, router: Router) -> IndexerParts:
     """What the indexer works with."""
+    accounts, history = ChainAccounts(reader.rpc, reader.program), ChainHistory(reader.rpc, settings.program_id)
+    batches, positions = AccountBatches(accounts, reader.program), PositionTable(database)
+    rows, markets = Reconciliations(database), IndexMarkets(router)
+    reconciler = Reconciler(rows, positions, batches, markets, PostgresTransactionStore(database))
+    runs = ReconcileRuns(rows, reconciler, settings.reconcile_s)
     return IndexerParts(
         program_id=settings.program_id,
         store=PostgresIndexStore(database, settings.program_id),
-        history=ChainHistory(reader.rpc, settings.program_id),
-        accounts=ChainAccounts(reader.rpc, reader.program),
-        markets=IndexMarkets(router),
+        history=history,
+        accounts=accounts,
+        markets=markets,
         projector=Projections(),
         subscription=LogSubscription(settings.ws_url, settings.program_id),
         dice=random.SystemRandom(),
+        chores=(
+            Chore("positions", PositionReader(positions, batches, history).step, POSITIONS_S),
+            Chore("reconciliation", runs.step, RUNS_S),
+        ),
     )
 
 

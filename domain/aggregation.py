@@ -10,6 +10,7 @@ from domain.intents import ACTS_IN, ENDS, Action, Intent, IntentStatus, Settleme
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.observations import observe
+from domain.observed import ObservedMarket
 from domain.refusals import AlreadyInState, Refusal
 from domain.retries import retry_delay_s
 from domain.rules import Now, Rules
@@ -146,6 +147,26 @@ def _confirmed(market: Market, intent: Intent, rules: Rules, now: Now) -> tuple[
         landed = (*landed, ev.ApprovalBecameReady(rules.config.may_approve))
     goes_on = market.voting_closed and rules.config.may_approve
     return (*landed, _plan_approval(market, now)) if goes_on else landed
+
+
+def correct(market: Market, observed: ObservedMarket, rules: Rules) -> tuple[ev.Event, ...] | Refusal:
+    """An account whose pair was found to differ from the confirmed one (P7): take it, so that the next tick sends ours.
+
+    Not while an attempt is under way, which says what the chain holds when it ends; nor from an older read.
+    """
+    observation = observe(market, observed, rules)
+    seen = observation if isinstance(observation, tuple) else ()
+    pair = (observed.proposal_likes, observed.proposal_dislikes)
+    if market.intent is not None or observed.slot < market.observed_slot or pair == _confirmed_pair(market):
+        return seen or AlreadyInState(market.market_id)
+    corrected = ev.TalliesCorrected(*pair)
+    if market.approval_ready and not approvable(evolve(market, corrected), rules):
+        return (*seen, corrected, ev.ApprovalNoLongerReady())
+    return (*seen, corrected)
+
+
+def _confirmed_pair(market: Market) -> tuple[int, int]:
+    return market.confirmed_likes, market.confirmed_dislikes
 
 
 def _undone(market: Market, settlement: Settlement, rules: Rules) -> tuple[ev.Event, ...]:

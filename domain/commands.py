@@ -70,10 +70,11 @@ class DescribeMarket:
 
 @dataclass(frozen=True, slots=True)
 class ObserveMarket:
-    """The account was read again."""
+    """The account was read again; `corrects_tallies`: the pair that it shows is to be taken for the confirmed one."""
 
     market_id: MarketId
     observed: ObservedMarket
+    corrects_tallies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

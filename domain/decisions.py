@@ -40,6 +40,8 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
         case DescribeMarket():
             return _describe(market, command)
         case ObserveMarket():
+            if command.corrects_tallies:
+                return aggregation.correct(market, command.observed, rules)
             return observe(market, command.observed, rules)
         case FireDeadline():
             return aggregation.fire(market, rules, now)

@@ -119,6 +119,14 @@ class TalliesUndone:
 
 
 @dataclass(frozen=True, slots=True)
+class TalliesCorrected:
+    """The chain holds this pair, not the one that was taken for confirmed: somebody else wrote, or we were wrong."""
+
+    likes: int
+    dislikes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalBecameReady:
     """The confirmed pair passes `approve_proposal`; without our admin key a person must act."""
 
@@ -188,6 +196,7 @@ Event = (
     | AggregationSkipped
     | TalliesConfirmed
     | TalliesUndone
+    | TalliesCorrected
     | ApprovalBecameReady
     | ApprovalNoLongerReady
     | ApprovalConfirmed

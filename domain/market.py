@@ -110,7 +110,7 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
         case ev.TalliesConfirmed():
             landed = replace(market, confirmed_likes=event.likes, confirmed_dislikes=event.dislikes)
             return _ended(landed)
-        case ev.TalliesUndone():
+        case ev.TalliesUndone() | ev.TalliesCorrected():
             return replace(market, confirmed_likes=event.likes, confirmed_dislikes=event.dislikes)
         case ev.ApprovalBecameReady():
             return replace(market, approval_ready=True)

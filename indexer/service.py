@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,15 @@ class IndexerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Chore:
+    """A step that is repeated: at once while it says that there is more, after `idle_s` otherwise."""
+
+    name: str
+    step: Step
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class IndexerParts:
     """What the indexer works with."""
 
@@ -72,6 +81,8 @@ class IndexerParts:
     projector: Projector
     subscription: Hints | None
     dice: random.Random
+    chores: Sequence[Chore] = ()
+    """What else is to be done beside reading and telling."""
 
 
 class Indexer:
@@ -103,6 +114,8 @@ class Indexer:
             tasks.create_task(self._repeat("settle", self.promoter.step, settings.settle_s))
             tasks.create_task(self._repeat("sweep", self._sweep, settings.sweep_s, self._gap))
             tasks.create_task(self._repeat("prune", self._prune, settings.inbox_kept_s / 10))
+            for chore in self._parts.chores:
+                tasks.create_task(self._repeat(chore.name, chore.step, chore.idle_s))
             if self._parts.subscription is not None:
                 tasks.create_task(self._listen(self._parts.subscription))
 

@@ -14,9 +14,12 @@ class PositionTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def stale(self, limit: int) -> Sequence[tuple[Holding, int]]:
-        """Positions that events have touched since they were read, the longest waiting first, with that slot."""
-        rows = await self._database.fetch("stale_positions", limit)
+    async def stale(self, limit: int, slot_max: int) -> Sequence[tuple[Holding, int]]:
+        """Positions that events up to a slot have touched since they were read, the longest waiting first.
+
+        Each with that slot; one beyond `slot_max` waits until the chain is there, and holds nobody up if it never is.
+        """
+        rows = await self._database.fetch("stale_positions", limit, slot_max)
         return [(projected.holding_of(row), row["touched_slot"]) for row in rows]
 
     async def save(self, reads: Sequence[PositionRead]) -> Sequence[Holding]:

@@ -1077,7 +1077,7 @@ WHERE p.market_id = t.market_id AND p.user_pubkey = t.user_pubkey;
 -- name: stale_positions
 SELECT market_id, user_pubkey, touched_slot
 FROM positions
-WHERE slot < touched_slot
+WHERE slot < touched_slot AND touched_slot <= $2
 ORDER BY touched_slot
 LIMIT $1;
 
@@ -1258,7 +1258,7 @@ WHERE p.market_id = n.market_id AND p.user_pubkey = n.user_pubkey AND p.clean_sl
 -- name: suspicions
 SELECT market_id, user_pubkey, field, database_value, chain_value, observed_slot, reported
 FROM suspicions
-WHERE $1::text IS NULL OR market_id = $1;
+WHERE market_id = ANY ($1::text[]);
 
 -- name: forget_suspicions
 DELETE FROM suspicions AS s

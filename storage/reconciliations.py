@@ -62,9 +62,9 @@ class Reconciliations:
             rows = [(*holding, str(slot)) for holding in holdings]
             await self._database.fetch("note_clean_positions", *codec.columns(rows))
 
-    async def suspicions(self, only: MarketId | None) -> Sequence[Suspicion]:
-        """What earlier runs saw."""
-        return [projected.suspicion_of(row) for row in await self._database.fetch("suspicions", only)]
+    async def suspicions(self, ids: Sequence[MarketId]) -> Sequence[Suspicion]:
+        """What earlier runs saw of these markets and of positions in them."""
+        return [projected.suspicion_of(row) for row in await self._database.fetch("suspicions", list(set(ids)))]
 
     async def keep(self, kept: Sequence[Suspicion], gone: Sequence[Difference]) -> None:
         """Replace what is suspected; a failure between the two leaves a suspicion too many, which the next run ends."""

@@ -21,6 +21,8 @@ from tests.support.markets import market_id, wallet
 from tests.support.storage import PostgresGround
 
 U64_MAX = 2**64 - 1
+NOW = 2**62
+"""A slot after all of these tests'."""
 PDA = Wallet("p" * 44)
 HELD = Holding(market_id(1), wallet(1))
 
@@ -112,7 +114,7 @@ async def test_trades_and_claims_have_their_wallets_position_read_again(
     others = ("ProposalVoteSubmitted", "DisputeVoteSubmitted", "MarketCreated", "LiquidityWithdrawn", "Undecodable")
     for number, kind in enumerate((*touching, *others)):
         await project(connection, event(7, kind, Holding(market_id(1), wallet(number))))
-    assert sorted(await table.stale(10)) == [(Holding(market_id(1), wallet(number)), 7) for number in range(3)]
+    assert sorted(await table.stale(10, NOW)) == [(Holding(market_id(1), wallet(number)), 7) for number in range(3)]
     assert await counts(real_ground) == {(market_id(1), kind): 1 for kind in (*touching, *others)}
 
 
@@ -122,7 +124,7 @@ async def test_an_event_about_no_known_market_is_counted_and_nothing_else(
     lost = replace(event(7), market_id=None)
     await project(connection, lost, replace(lost, event_type="ConfigUpdated", wallet=None))
     assert await counts(real_ground) == {("", "SharesBought"): 1, ("", "ConfigUpdated"): 1}
-    assert (await trades(real_ground), list(await table.stale(10))) == ([], [])
+    assert (await trades(real_ground), list(await table.stale(10, NOW))) == ([], [])
 
 
 async def test_a_position_is_what_its_account_shows_and_a_read_ends_its_waiting(
@@ -138,9 +140,9 @@ async def test_a_position_is_what_its_account_shows_and_a_read_ends_its_waiting(
         "last_trade_at_s": 1_700,
     }
     assert list(await table.save([read(8, **facts)])) == [HELD]
-    assert list(await table.stale(10)) == [(HELD, 9)], "the read is older than the last event"
+    assert list(await table.stale(10, NOW)) == [(HELD, 9)], "the read is older than the last event"
     await table.save([read(9, **facts, has_claimed=True, claimed_amount=4)])
-    assert list(await table.stale(10)) == []
+    assert list(await table.stale(10, NOW)) == []
     facts |= {"has_claimed": True, "claimed_amount": 4}
     assert await table.known(*HELD, 9) == StoredPosition(HELD, 9, 9, **facts, pda=PDA)
 
@@ -179,7 +181,7 @@ async def test_a_position_read_after_trading_has_ended_answers_for_every_later_s
     await table.save([read(50, shares_yes=7), read(50, other, shares_yes=9)])
     await real_ground.query(PUT_EVENT, 60, market_id(1), "confirmed")
     await project(connection, event(60, "MarketResolved", Holding(market_id(1), wallet(9))))
-    assert sorted(holding for holding, _ in await table.stale(10)) == sorted([HELD, other])
+    assert sorted(holding for holding, _ in await table.stale(10, NOW)) == sorted([HELD, other])
     assert await table.known(*HELD, 55) is None
     await table.save([read(60, shares_yes=8)])
     known = await table.known(*HELD, 10**9)
@@ -191,7 +193,7 @@ async def test_a_position_read_after_trading_has_ended_answers_for_every_later_s
 
 async def test_what_a_cut_off_log_touched_is_read_again(connection: Any, table: PositionTable) -> None:
     await project(connection, positions=[PositionTouched(market_id(1), wallet(1), 12)])
-    assert list(await table.stale(10)) == [(HELD, 12)]
+    assert list(await table.stale(10, NOW)) == [(HELD, 12)]
 
 
 async def test_a_dropped_trade_is_gone_and_what_was_read_of_it_is_read_again(
@@ -205,7 +207,7 @@ async def test_a_dropped_trade_is_gone_and_what_was_read_of_it_is_read_again(
     assert [row[0] for row in await trades(real_ground)] == ["stays"]
     assert await counts(real_ground) == {(market_id(1), "SharesBought"): 1}
     assert await table.known(*HELD, 1) is None
-    assert list(await table.stale(10)) == [(HELD, 10)]
+    assert list(await table.stale(10, NOW)) == [(HELD, 10)]
     await project(connection, gone)
     assert len(await trades(real_ground)) == 2, "it landed again in another slot"
 
@@ -214,7 +216,7 @@ async def test_a_dropped_end_of_trading_has_all_positions_read_again(connection:
     other = Holding(market_id(2), wallet(1))
     await table.save([read(9), read(9, other)])
     await project(connection, event(8, "MarketResolved"), dropped=True)
-    assert list(await table.stale(10)) == [(HELD, 10)]
+    assert list(await table.stale(10, NOW)) == [(HELD, 10)]
 
 
 async def test_workers_that_touch_the_same_rows_at_once_neither_block_each_other_for_ever_nor_lose_anything(
@@ -244,4 +246,4 @@ async def test_workers_that_touch_the_same_rows_at_once_neither_block_each_other
     newest = {
         h: max(e.slot for e in flat if (e.market_id, e.wallet) == h) for h in {(e.market_id, e.wallet) for e in flat}
     }
-    assert {tuple(holding): slot for holding, slot in await table.stale(100)} == newest
+    assert {tuple(holding): slot for holding, slot in await table.stale(100, NOW)} == newest

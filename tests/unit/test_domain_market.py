@@ -21,6 +21,7 @@ from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.merkle import Frontier, leaf_hash
+from domain.observed import ObservedMarket
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, VotingClosing, WrongState
 from domain.retries import HOURLY_S, RETRY_DELAYS_S, calls_for_help, retry_delay_s
 from domain.rules import Now, Rules
@@ -426,3 +427,36 @@ def test_a_pair_that_the_chain_holds_all_the_same_stays_confirmed() -> None:
     shown = observed(slot=99, proposal_likes=7, proposal_dislikes=3)
     refusal = decide(confirmed(), settle(LANDED, IntentStatus.EXPIRED, observed=shown), rules(), now())
     assert refusal == AlreadyInState(market_id())
+
+
+# --- a pair that was taken for confirmed, and is not what the chain holds ---------------------------------------------
+
+
+def corrected(shown: ObservedMarket) -> ObserveMarket:
+    return ObserveMarket(market_id(), shown, corrects_tallies=True)
+
+
+def test_a_pair_that_somebody_else_wrote_is_taken_and_ours_is_sent_again_at_the_next_tick() -> None:
+    given = confirmed()
+    events = when(given, corrected(observed(slot=99, proposal_likes=1, proposal_dislikes=3)))
+    assert events[-1] == ev.TalliesCorrected(1, 3)
+    then = after(given, events)
+    assert ((then.confirmed_likes, then.confirmed_dislikes), then.unsubmitted) == ((1, 3), True)
+
+
+def test_with_a_corrected_pair_goes_the_readiness_for_approval() -> None:
+    given = confirmed(approval_ready=True)
+    events = when(given, corrected(observed(slot=99)))
+    assert events[-2:] == (ev.TalliesCorrected(0, 0), ev.ApprovalNoLongerReady())
+    assert after(given, events).approval_ready is False
+
+
+def test_a_pair_is_not_corrected_by_an_old_read_nor_while_an_attempt_is_under_way() -> None:
+    shown = observed(slot=99, proposal_likes=1, proposal_dislikes=3)
+    for given in (confirmed(observed_slot=100), confirmed(intent=LANDED)):
+        assert decide(given, corrected(shown), rules(), now()) == AlreadyInState(market_id())
+
+
+def test_an_ordinary_look_corrects_nothing() -> None:
+    seen = when(confirmed(), ObserveMarket(market_id(), observed(slot=99, proposal_likes=1, total_volume=5)))
+    assert seen == (ev.MarketObserved(observed(slot=99, proposal_likes=1, total_volume=5)),)
