@@ -15,7 +15,7 @@ from actors.chain_agent import News
 from actors.messages import ChainNews, WorkSettled
 from app import clock
 from app.config import Settings
-from app.wiring_chain import chain_reader, fee_settings, signing_keys
+from app.wiring_chain import attempt_locks, chain_reader, fee_settings, signing_keys
 from chain.checks import Misfit, authority_misfits, cluster_misfits
 from chain.client import ChainReader, ConfigMissing
 from chain.endpoints import RpcPool
@@ -83,8 +83,9 @@ class Desk:
                 tasks.create_task(reader.rpc.watch())
             # Clock and GlobalConfig are read meanwhile: votes are taken whether or not anything can be sent.
             await self._until_fit(store, lambda: authority_misfits(reader, keys))
-            sender = Sender(reader, keys, store, fees=fee_settings(self._settings))
-            tasks.create_task(sender.run(wake, lambda settlement: _settled(settlement, publish)))
+            async with attempt_locks(self._settings, tasks) as locks:
+                sender = Sender(reader, keys, store, fees=fee_settings(self._settings), locks=locks)
+                await sender.run(wake, lambda settlement: _settled(settlement, publish))
 
     # --- what does not fit ----------------------------------------------------------------------------------------
 

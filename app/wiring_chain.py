@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from app.config import Settings
 from chain.client import ChainReader
 from chain.endpoints import PoolSettings, RpcPool
 from chain.fees import FeeSettings
 from chain.idl import load_interface
 from chain.keys import SigningKeys, load_key
+from chain.ports import AttemptLocks, Unlocked
 from chain.program import ZmartProgram
 from chain.rpc import Rpc, RpcSettings
+from storage.attempt_locks import AttemptLocks as RedisLocks
 
 
 def signing_keys(settings: Settings) -> SigningKeys:
@@ -33,3 +39,18 @@ def chain_reader(settings: Settings) -> ChainReader:
 def fee_settings(settings: Settings) -> FeeSettings:
     """The caps on fees."""
     return FeeSettings(settings.priority_fee_lamports_max, settings.fee_lamports_per_day)
+
+
+@asynccontextmanager
+async def attempt_locks(settings: Settings, tasks: asyncio.TaskGroup) -> AsyncIterator[AttemptLocks]:
+    """The locks of attempts in Redis, renewed by one of `tasks`; none where no Redis is set."""
+    if settings.redis_url is None:
+        yield Unlocked()
+        return
+    locks = RedisLocks(settings.redis_url)
+    renewing = tasks.create_task(locks.run())
+    try:
+        yield locks
+    finally:
+        renewing.cancel()
+        await locks.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from domain.intents import StoredTransaction
+from domain.intents import Intent, StoredTransaction
 from domain.journal import AlertNote
 from domain.observed import ObservedMarket
 
-__all__ = ["AlertNote", "StoredTransaction", "TransactionStore"]
+__all__ = ["AlertNote", "AttemptLocks", "StoredTransaction", "TransactionStore", "Unlocked"]
 
 
 class TransactionStore(Protocol):
@@ -75,3 +75,26 @@ class TransactionStore(Protocol):
     async def raise_alert(self, note: AlertNote) -> None:
         """Store an alert; one under the same key that is not resolved counts up instead."""
         ...
+
+
+class AttemptLocks(Protocol):
+    """Keeps two workers from the tallies of one market (T12). Saves double work; safety is the store's."""
+
+    async def hold(self, intents: Sequence[Intent]) -> None:
+        """These attempts are in hand: take the locks they need, give back all others. Bounded, never raises."""
+        ...
+
+    def may_step(self, intent: Intent) -> bool:
+        """Whether nobody else is known to hold the lock that this attempt needs."""
+        ...
+
+
+class Unlocked:
+    """For one deployment without Redis: every attempt may go on."""
+
+    async def hold(self, intents: Sequence[Intent]) -> None:
+        """Nothing to take."""
+
+    def may_step(self, intent: Intent) -> bool:  # noqa: ARG002 - it keeps the signature of what it stands for
+        """Always."""
+        return True

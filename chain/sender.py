@@ -23,7 +23,7 @@ from chain.gateway import Gateway, SendAnswer
 from chain.keys import SigningKeys
 from chain.notices import late, undone
 from chain.plan import ChainFacts, Step, is_expired, moved_on, next_step
-from chain.ports import TransactionStore
+from chain.ports import AttemptLocks, TransactionStore, Unlocked
 from chain.program import UndecodableAccount
 from chain.purse import Purse
 from chain.rpc import RETRY_AFTER_S_MAX, ChainUnavailable, RpcRefused, Sleep
@@ -79,6 +79,7 @@ class Sender:
         *,
         settings: SenderSettings | None = None,
         fees: FeeSettings | None = None,
+        locks: AttemptLocks | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -86,6 +87,7 @@ class Sender:
         self._gateway = Gateway(reader.rpc)
         self._keys = keys
         self._store = store
+        self._locks = locks or Unlocked()
         self._settings = settings or SenderSettings()
         self._clock = clock
         self._sleep = sleep
@@ -143,6 +145,8 @@ class Sender:
 
         async def one(stored: StoredTransaction) -> Settlement | None:
             async with turns:
+                if not self._locks.may_step(stored.intent):
+                    return None  # lost since the round began
                 return await self._take(stored, facts.get(stored.signature or ""), fresh)
 
         outcomes = await asyncio.gather(*map(one, rows), return_exceptions=True)
@@ -166,9 +170,14 @@ class Sender:
                 rows.append(row)
             else:
                 on_settled(settlement)
-        if not self._purse.is_shut:
-            return rows
-        return [row for row in rows if row.status is not IntentStatus.PLANNED]
+        return await self._may_step(rows)
+
+    async def _may_step(self, rows: Sequence[StoredTransaction]) -> list[StoredTransaction]:
+        """Those that wait neither for money nor for somebody else's lock; the others come in a later round."""
+        if self._purse.is_shut:
+            rows = [row for row in rows if row.status is not IntentStatus.PLANNED]
+        await self._locks.hold([row.intent for row in rows])
+        return [row for row in rows if self._locks.may_step(row.intent)]
 
     async def _overdue(self, stored: StoredTransaction) -> Settlement | None:
         """Fail what was never signed; what was is followed to its proven end, and said aloud once."""

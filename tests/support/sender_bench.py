@@ -11,6 +11,7 @@ from solana.rpc.commitment import Confirmed
 
 from chain.client import ChainReader
 from chain.keys import SigningKeys
+from chain.ports import AttemptLocks
 from chain.sender import Sender, SenderSettings
 from domain.ids import MarketId
 from domain.intents import Action, Intent, IntentStatus, Settlement
@@ -76,6 +77,7 @@ class Bench:
     database: MemoryDatabase = field(default_factory=MemoryDatabase)
     now_s: float = 0.0
     slept: list[float] = field(default_factory=list)
+    locks: AttemptLocks | None = None
 
     def __post_init__(self) -> None:
         self.store = CrashingStore(self.database)
@@ -94,6 +96,7 @@ class Bench:
             keys or self.chain.signing_keys,
             self.store,
             settings=SenderSettings(idle_s=3600.0),
+            locks=self.locks,
             clock=lambda: self.now_s,
             sleep=self.sleep,
         )

@@ -40,6 +40,15 @@ class ValkeyServer:
             await asyncio.to_thread(self._process.wait)
             self._process = None
 
+    def freeze(self) -> None:
+        """SIGSTOP: connections open and nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def client(self) -> redis.asyncio.Redis:
         """A client of the test's own; the test closes it."""
         return redis.asyncio.Redis.from_url(self.url, decode_responses=True)
