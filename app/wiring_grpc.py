@@ -30,6 +30,7 @@ from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Outcome
 from domain.tally import VoteType
+from domain.votelog import Aggregation
 from domain.votes import StoredVote
 from grpc_server import (
     AccountsUnavailable,
@@ -47,6 +48,7 @@ from grpc_server import (
 )
 from identity import WebhookMode, WebhookSecrets, can_sign
 from indexer.arrivals import fault_of_body
+from storage.aggregations import AggregationReads
 from storage.alerts import AlertReads
 from storage.database import Database, database_pool
 from storage.event_reads import EventReads
@@ -204,6 +206,22 @@ def _webhooks(settings: Settings, database: Database) -> Webhooks:
     return Webhooks(InboxOfBodies(Inbox(database)), secrets, fault_of_body)
 
 
+class AggregationRows:
+    """Adapts storage's reads of aggregations to the server's port."""
+
+    def __init__(self, reads: AggregationReads) -> None:
+        self._reads = reads
+
+    async def list(
+        self, market_id: MarketId | None, status: str | None, before: int | None, limit: int
+    ) -> Sequence[Aggregation]:
+        """A page of aggregations."""
+        try:
+            return await self._reads.list(market_id, status, before, limit)
+        except StorageUnavailable as outage:
+            raise BookUnavailable(str(outage)) from outage
+
+
 def _can_sign(public_key: bytes) -> bool:
     """The identity's rules around a curve check that takes 4 us instead of 110, for votes in bulk."""
     return can_sign(public_key, lambda raw: Pubkey.from_bytes(raw).is_on_curve())
@@ -229,6 +247,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         events=Events(EventReads(database)),
         reconciliation=ReconciliationRows(Reconciliations(database)),
         alerts=Alerts(AlertReads(database)),
+        aggregations=AggregationRows(AggregationReads(database)),
         event_types=EVENT_TYPES,
         doorkeeper=doorkeeper(settings),
         challenges=challenges(settings, NonceStore(database)),

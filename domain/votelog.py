@@ -124,6 +124,9 @@ class LoggedVote:
     """The vote_id of the chain vote that counts instead."""
 
 
+AGGREGATION_STATUSES = ("pending", "submitted", "confirmed", "failed", "skipped")
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregation:
     """One attempt to bring a tally to the chain, as it is stored; `votes_size` None is older than the log."""

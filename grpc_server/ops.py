@@ -8,6 +8,7 @@ from typing import Any
 
 from grpc.aio import ServicerContext
 
+from grpc_server.ops_aggregations import Aggregations
 from grpc_server.ops_alerts import Alerts
 from grpc_server.ops_discrepancies import Discrepancies
 from zmart.v1 import ops_service_pb2 as pb
@@ -17,9 +18,10 @@ from zmart.v1.ops_service_pb2_grpc import OpsServiceServicer
 class OpsService(OpsServiceServicer):
     """Hands each call to its concern, given to the constructor; what has no method here is answered NOT_SERVED."""
 
-    def __init__(self, discrepancies: Discrepancies, alerts: Alerts) -> None:
+    def __init__(self, discrepancies: Discrepancies, alerts: Alerts, aggregations: Aggregations) -> None:
         self._discrepancies = discrepancies
         self._alerts = alerts
+        self._aggregations = aggregations
 
     async def ListAlerts(
         self, request: pb.ListAlertsRequest, context: ServicerContext[Any, Any]
@@ -38,6 +40,18 @@ class OpsService(OpsServiceServicer):
     ) -> pb.ResolveAlertResponse:
         """Say that an alert is over."""
         return await self._alerts.resolve(request)
+
+    async def AggregateNow(
+        self, request: pb.AggregateNowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.AggregateNowResponse:
+        """Send what may be sent now, and answer where it stands."""
+        return await self._aggregations.now(request)
+
+    async def ListAggregations(
+        self, request: pb.ListAggregationsRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListAggregationsResponse:
+        """Answer one page of what was recorded of aggregations."""
+        return await self._aggregations.list(request)
 
     async def ListDiscrepancies(
         self, request: pb.ListDiscrepanciesRequest, context: ServicerContext[Any, Any]

@@ -16,6 +16,7 @@ from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Outcome
 from domain.tally import VoteType
+from domain.votelog import Aggregation
 from domain.votes import StoredVote
 
 
@@ -143,6 +144,16 @@ class VoteBook(Protocol):
         self, market_id: MarketId, vote_type: VoteType | None, after: tuple[int, str] | None, limit: int
     ) -> Sequence[StoredVote]:
         """Up to `limit` votes right after a `VotePlace`, of one type or of both. Raises `BookUnavailable`."""
+        ...
+
+
+class AggregationBook(Protocol):
+    """Aggregations as they are recorded."""
+
+    async def list(
+        self, market_id: MarketId | None, status: str | None, before: int | None, limit: int
+    ) -> Sequence[Aggregation]:
+        """Up to `limit` aggregations with a smaller number than `before`, newest first. Raises `BookUnavailable`."""
         ...
 
 

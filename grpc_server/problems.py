@@ -29,6 +29,7 @@ class Invalid(enum.Enum):
     SEVERITY_UNKNOWN = enum.auto()
     ALERT_STATUS_UNKNOWN = enum.auto()
     ALERT_ID_MALFORMED = enum.auto()
+    AGGREGATION_STATUS_UNKNOWN = enum.auto()
     VOTE_TYPE_UNKNOWN = enum.auto()
     VOTES_MISSING = enum.auto()
     VOTES_TOO_MANY = enum.auto()

@@ -19,11 +19,13 @@ from grpc_server.events import EventService
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.ops import OpsService
+from grpc_server.ops_aggregations import Aggregations
 from grpc_server.ops_alerts import Alerts
 from grpc_server.ops_discrepancies import Discrepancies
 from grpc_server.page_tokens import PageTokens
 from grpc_server.pipeline import Pipeline, UnknownMethods
 from grpc_server.ports import (
+    AggregationBook,
     AlertBook,
     CommandRouter,
     EventBook,
@@ -103,6 +105,7 @@ class Parts:
     events: EventBook
     reconciliation: ReconciliationDesk
     alerts: AlertBook
+    aggregations: AggregationBook
     event_types: tuple[str, ...]
     """All names that an event can have."""
     doorkeeper: Doorkeeper
@@ -199,7 +202,9 @@ def _register(
     events = EventService(parts.events, parts.event_types, page_tokens)
     discrepancies = Discrepancies(parts.reconciliation, page_tokens, parts.monotonic_s)
     alerts = Alerts(parts.alerts, page_tokens, parts.now_s)
+    aggregations = Aggregations(adoption, parts.aggregations, page_tokens, parts.monotonic_s)
     sign_ins = AuthService(parts.challenges, parts.tokens)
+    operators = OpsService(discrepancies, alerts, aggregations)
     return (
         _add(server, auth.DESCRIPTOR, sign_ins, auth_grpc.add_AuthServiceServicer_to_server),
         _add(server, vote.DESCRIPTOR, votes, vote_grpc.add_VoteServiceServicer_to_server),
@@ -211,7 +216,7 @@ def _register(
             WebhookService(parts.webhooks) if parts.webhooks else webhook_grpc.WebhookServiceServicer(),
             webhook_grpc.add_WebhookServiceServicer_to_server,
         ),
-        _add(server, ops.DESCRIPTOR, OpsService(discrepancies, alerts), ops_grpc.add_OpsServiceServicer_to_server),
+        _add(server, ops.DESCRIPTOR, operators, ops_grpc.add_OpsServiceServicer_to_server),
     )
 
 

@@ -115,6 +115,7 @@ TABLE: Mapping[object, Entry] = {
             Invalid.SEVERITY_UNKNOWN: "{value} is not CRITICAL, HIGH, MEDIUM or LOW",
             Invalid.ALERT_STATUS_UNKNOWN: "{value} is not open, acknowledged or resolved",
             Invalid.ALERT_ID_MALFORMED: "{value} is not a UUID",
+            Invalid.AGGREGATION_STATUS_UNKNOWN: "{value} is not a status of an aggregation",
             Invalid.VOTE_TYPE_UNKNOWN: "{value} is not a type of votes",
             Invalid.VOTES_MISSING: "this must not be empty",
             Invalid.VOTES_TOO_MANY: "at most {value} votes",

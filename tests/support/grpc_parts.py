@@ -36,6 +36,7 @@ from domain.votes import StoredVote
 from grpc_server import AlertBook, GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
 from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
 from identity.keys import signing_key
+from tests.support.grpc_aggregations import AggregationRows
 from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
 from tests.support.grpc_events import START_S as START_S
 
@@ -334,6 +335,7 @@ class Served:
     tokens: Tokens
     events: EventRows
     desk: Desk
+    aggregations: AggregationRows
 
     def bearer(self, person: Person | None, tier: Tier = Tier.WALLET) -> tuple[tuple[str, str], ...]:
         """Metadata that says who is calling."""
@@ -355,7 +357,7 @@ async def served(
 ) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
-    events, desk = EventRows(), Desk()
+    events, desk, aggregations = EventRows(), Desk(), AggregationRows()
     numbers = itertools.count(1)
     tokens = Tokens(
         signing_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
@@ -370,6 +372,7 @@ async def served(
         events=events,
         reconciliation=desk,
         alerts=alerts or NoAlerts(),
+        aggregations=aggregations,
         event_types=EVENT_TYPES,
         doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
         challenges=challenges,
@@ -384,7 +387,7 @@ async def served(
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Served(server, channel, town, accounts, positions, clock, tokens, events, desk)
+            yield Served(server, channel, town, accounts, positions, clock, tokens, events, desk, aggregations)
     finally:
         await server.stop(0)
 

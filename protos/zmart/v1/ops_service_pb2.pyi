@@ -717,6 +717,9 @@ class Aggregation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     TRANSACTION_SIGNATURE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    VOTES_SIZE_FIELD_NUMBER: _builtins.int
+    VOTES_ROOT_FIELD_NUMBER: _builtins.int
+    SYNTHETIC_FIELD_NUMBER: _builtins.int
     aggregation_id: _builtins.str
     """The aggregation's id, a UUID."""
     market_id: _builtins.str
@@ -743,6 +746,12 @@ class Aggregation(_message.Message):
     """Why it was skipped or failed; empty otherwise."""
     transaction_signature: _builtins.str
     """The transaction's signature, base58; empty before it is signed."""
+    votes_size: _builtins.int
+    """How many votes of the market's log it counted; 0 for what was skipped."""
+    votes_root: _builtins.str
+    """The Merkle root over those votes, hexadecimal; empty for what was skipped."""
+    synthetic: _builtins.bool
+    """Whether the submitted pair is a vote that nobody cast: a dispute without votes upholds the proposed outcome by it."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the attempt began."""
@@ -764,10 +773,13 @@ class Aggregation(_message.Message):
         reason: _builtins.str = ...,
         transaction_signature: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        votes_size: _builtins.int = ...,
+        votes_root: _builtins.str = ...,
+        synthetic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation_id", b"aggregation_id", "created_at", b"created_at", "market_id", b"market_id", "no_votes", b"no_votes", "percentage_bps", b"percentage_bps", "reason", b"reason", "status", b"status", "submitted_no", b"submitted_no", "submitted_yes", b"submitted_yes", "threshold_bps", b"threshold_bps", "threshold_met", b"threshold_met", "transaction_signature", b"transaction_signature", "vote_type", b"vote_type", "yes_votes", b"yes_votes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation_id", b"aggregation_id", "created_at", b"created_at", "market_id", b"market_id", "no_votes", b"no_votes", "percentage_bps", b"percentage_bps", "reason", b"reason", "status", b"status", "submitted_no", b"submitted_no", "submitted_yes", b"submitted_yes", "synthetic", b"synthetic", "threshold_bps", b"threshold_bps", "threshold_met", b"threshold_met", "transaction_signature", b"transaction_signature", "vote_type", b"vote_type", "votes_root", b"votes_root", "votes_size", b"votes_size", "yes_votes", b"yes_votes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
