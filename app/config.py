@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,16 @@ from domain.rules import ZeroVotes
 NEWEST_PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
 """The build that the instruction tables describe; the local ledger runs it under this id (CI 1)."""
 
+_GIVEN_IN_PRODUCTION = (
+    "database_url",
+    "redis_url",
+    "solana_rpc_url",
+    "backend_keypair",
+    "token_key",
+    "receipt_key",
+    "service_keys",
+    "webhook_secrets",
+)
 _OFFSETS = {
     "envoy": (0, 8080),
     "grpc": (1, 50051),
@@ -153,6 +164,12 @@ class Settings(BaseSettings):
         (), description="Keys of internal services, comma separated; unset: one is generated"
     )
     token_key: Path | None = Field(None, description="Ed25519 key (PEM) that signs tokens; unset: generated")
+    receipt_key: Path | None = Field(
+        None, description="Ed25519 key (PEM) that signs receipts of votes; unset: generated"
+    )
+    former_receipt_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Public keys (64 hex digits) that signed receipts before, comma separated; exports list them"
+    )
     token_issuer: str = Field("zmart", description="`iss` of the tokens")
     token_audience: str = Field("zmart-api", description="`aud` of the tokens")
     sign_in_domain: str = Field("localhost:8080", description="The domain that sign-in messages name")
@@ -168,7 +185,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("service_keys", "ws_origins", "solana_rpc_fallbacks", "webhook_secrets"):
+        lists = ("service_keys", "ws_origins", "solana_rpc_fallbacks", "webhook_secrets", "former_receipt_keys")
+        for name in lists:
             if isinstance(text := values.get(name), str):
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
         return values
@@ -179,6 +197,13 @@ class Settings(BaseSettings):
         CronSchedule(expression)
         return expression
 
+    @field_validator("former_receipt_keys")
+    @classmethod
+    def _check_former_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [key for key in keys if not re.fullmatch("[0-9a-f]{64}", key)]:
+            raise ValueError(f"not 64 lower-case hex digits: {', '.join(wrong)}")
+        return keys
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.env == "production":
@@ -186,12 +211,7 @@ class Settings(BaseSettings):
         return self
 
     def _refuse_developer_defaults(self) -> None:
-        urls, secrets = (
-            ("database_url", "redis_url", "solana_rpc_url"),
-            ("token_key", "service_keys", "webhook_secrets"),
-        )
-        needed = (*urls, "backend_keypair", *secrets)
-        missing = [name for name in needed if not getattr(self, name)]
+        missing = [name for name in _GIVEN_IN_PRODUCTION if not getattr(self, name)]
         if "program_id" not in self.model_fields_set:
             missing.append("program_id")
         if missing:

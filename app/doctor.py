@@ -296,7 +296,9 @@ def _keys(target: Target, settings: Settings, config: ChainConfig | None) -> lis
     else:
         findings += _signing_key("admin key", "ZMART_ADMIN_KEYPAIR", target, target.admin_key, admin)
     if settings.token_key is not None:
-        findings.append(_token_key(settings.token_key))
+        findings.append(_pem_key("token key", "ZMART_TOKEN_KEY", settings.token_key))
+    if settings.receipt_key is not None:
+        findings.append(_pem_key("receipt key", "ZMART_RECEIPT_KEY", settings.receipt_key))
     return findings
 
 
@@ -313,14 +315,12 @@ def _signing_key(subject: str, variable: str, target: Target, path: Path, on_cha
     return [judge_key(subject, variable, ours, on_chain), *modes]
 
 
-def _token_key(path: Path) -> Finding:
+def _pem_key(subject: str, variable: str, path: Path) -> Finding:
     try:
         key = load(path)
     except (UnusableKey, OSError) as fault:
-        return error(
-            "token key", str(fault), "Set ZMART_TOKEN_KEY to an Ed25519 key in PEM that only this user may read."
-        )
-    return ok("token key", f"{path}, key id {key.key_id}")
+        return error(subject, str(fault), f"Set {variable} to an Ed25519 key in PEM that only this user may read.")
+    return ok(subject, f"{path}, key id {key.key_id}")
 
 
 # --- ports ------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 import uuid
+from pathlib import Path
 
 from app import clock
 from app.config import Settings
@@ -14,7 +15,9 @@ from identity import (
     Challenges,
     Doorkeeper,
     NonceStoreUnavailable,
+    ReceiptSigner,
     ServiceKeys,
+    SigningKey,
     Site,
     Tokens,
     hash_service_key,
@@ -52,14 +55,23 @@ class Nonces:
 
 def tokens(settings: Settings) -> Tokens:
     """Issues and verifies access tokens; every process of one deployment shares the key file."""
-    if settings.token_key is not None:
-        key = load(settings.token_key)
-    else:
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = load_or_create(settings.data_dir / "token.pem")
+    key = _key(settings.token_key, settings.data_dir / "token.pem")
     return Tokens(
         key, (), settings.token_issuer, settings.token_audience, lambda: int(clock.wall_s()), lambda: str(uuid.uuid4())
     )
+
+
+def receipts(settings: Settings) -> ReceiptSigner:
+    """Signs receipts; every gRPC server of one deployment shares the key file."""
+    key = _key(settings.receipt_key, settings.data_dir / "receipt.pem")
+    return ReceiptSigner(key, [bytes.fromhex(former) for former in settings.former_receipt_keys])
+
+
+def _key(configured: Path | None, generated: Path) -> SigningKey:
+    if configured is not None:
+        return load(configured)
+    generated.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return load_or_create(generated)
 
 
 def service_keys(settings: Settings) -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from actors import hardening
 from app import clock
 from app.config import Settings
 from app.embedded.loopback import kept_secret
-from app.identities import challenges, doorkeeper, tokens, webhook_secrets
+from app.identities import challenges, doorkeeper, receipts, tokens, webhook_secrets
 from app.roles_actors import harden
 from app.wiring import database_url
 from app.wiring_alert_book import Alerts
+from app.wiring_audit import VoteLogs, verifies_strictly
 from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
 from chain.client import ChainReader
@@ -58,6 +59,7 @@ from storage.outages import StorageUnavailable
 from storage.positions import PositionTable
 from storage.reads import MarketReads
 from storage.reconciliations import Reconciliations
+from storage.vote_log import VoteLog
 from storage.votes import VoteReads
 
 if TYPE_CHECKING:  # actors come in by the roles that run them, hardened first
@@ -249,12 +251,16 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         alerts=Alerts(AlertReads(database)),
         aggregations=AggregationRows(AggregationReads(database)),
         event_types=EVENT_TYPES,
+        vote_log=VoteLogs(VoteLog(database)),
         doorkeeper=doorkeeper(settings),
         challenges=challenges(settings, NonceStore(database)),
         tokens=tokens(settings),
         now_s=lambda: int(clock.wall_s()),
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
+        program_id=settings.program_id,
+        signer=receipts(settings),
+        verifies=verifies_strictly,
         can_sign=_can_sign,
         webhooks=_webhooks(settings, inbox_database),
     )

@@ -22,6 +22,7 @@ from grpc_server.ports import (
     ReconciliationUnanswered,
     ShardUnavailable,
     VoteBook,
+    VoteLog,
     VotePlace,
     WebhookInbox,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "ServerSettings",
     "ShardUnavailable",
     "VoteBook",
+    "VoteLog",
     "VotePlace",
     "WebhookInbox",
     "Webhooks",

@@ -16,7 +16,7 @@ from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Outcome
 from domain.tally import VoteType
-from domain.votelog import Aggregation
+from domain.votelog import Aggregation, LoggedVote
 from domain.votes import StoredVote
 
 
@@ -154,6 +154,40 @@ class AggregationBook(Protocol):
         self, market_id: MarketId | None, status: str | None, before: int | None, limit: int
     ) -> Sequence[Aggregation]:
         """Up to `limit` aggregations with a smaller number than `before`, newest first. Raises `BookUnavailable`."""
+        ...
+
+
+class VoteLog(Protocol):
+    """The logs of votes as they were last committed. Every call raises `BookUnavailable`."""
+
+    async def entries(
+        self, market_id: MarketId, vote_type: VoteType, after: tuple[int, str] | None, limit: int, as_of: int
+    ) -> Sequence[LoggedVote]:
+        """Up to `limit` entries right after a `VotePlace`, oldest first, as the market's version `as_of` had them."""
+        ...
+
+    async def late(
+        self, market_id: MarketId, vote_type: VoteType, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[LoggedVote]:
+        """Up to `limit` votes right after a `VotePlace` that were seen too late for the log, oldest first."""
+        ...
+
+    async def find(self, market_id: MarketId, vote_id: str) -> LoggedVote | None:
+        """A vote of this market by its id, whatever became of it."""
+        ...
+
+    async def of_wallet(self, market_id: MarketId, vote_type: VoteType, wallet: Wallet) -> LoggedVote | None:
+        """The vote of a wallet that counts."""
+        ...
+
+    async def aggregations(self, market_id: MarketId, after: int, limit: int) -> Sequence[Aggregation]:
+        """Up to `limit` aggregations with a number above `after`, oldest first."""
+        ...
+
+    async def covering(
+        self, market_id: MarketId, vote_type: VoteType, sequence: int, aggregation_id: str | None
+    ) -> Aggregation | None:
+        """The newest aggregation with a root over the entry at `sequence`, or the one of that id if it has one."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from domain.ids import MarketId
 from domain.refusals import Refusal
 from identity import Denial, Tier
 
@@ -39,6 +40,10 @@ class Invalid(enum.Enum):
     SEARCH_WORD_MALFORMED = enum.auto()
     OFFSET_OUT_OF_RANGE = enum.auto()
     PAGE_SIZE_NEGATIVE = enum.auto()
+    WALLET_SIGNATURE_INVALID = enum.auto()
+    VOTE_NOT_NAMED = enum.auto()
+    VOTE_ID_MALFORMED = enum.auto()
+    AGGREGATION_ID_MALFORMED = enum.auto()
     PAGE_TOKEN_INVALID = enum.auto()
     """Not ours, altered, or issued for other conditions than this request's."""
 
@@ -98,6 +103,29 @@ class AlertNotFound:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteNotFound:
+    """The market has no such vote in its log; `vote` is what the caller named it by."""
+
+    market_id: MarketId
+    vote: str
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationNotFound:
+    """The market has no such aggregation, or it did not count this vote."""
+
+    market_id: MarketId
+    aggregation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class VotesAltered:
+    """What is stored of a market's votes does not have the root that was published of them."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
 class NotServed:
     """Part of the contract, not built yet."""
 
@@ -147,6 +175,9 @@ Problem = (
     | TierTooLow
     | WalletMissing
     | AlertNotFound
+    | VoteNotFound
+    | AggregationNotFound
+    | VotesAltered
     | NotServed
     | MethodUnknown
     | TooSlow

@@ -16,6 +16,8 @@ from grpc_server import interceptors
 from grpc_server.adoption import Adoption
 from grpc_server.bulk import BulkVotes
 from grpc_server.events import EventService
+from grpc_server.exports import VoteExports
+from grpc_server.log_trees import LogTrees
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.ops import OpsService
@@ -34,15 +36,18 @@ from grpc_server.ports import (
     Positions,
     ReconciliationDesk,
     VoteBook,
+    VoteLog,
 )
 from grpc_server.problems import NotServed, Rejected
+from grpc_server.proofs import VoteProofs
+from grpc_server.receipts import ReceiptDesk
 from grpc_server.sign_ins import AuthService
 from grpc_server.vote_streams import VoteStreams
 from grpc_server.voters import Voters
-from grpc_server.votes import VoteService
+from grpc_server.votes import VoteAudit, VoteService
 from grpc_server.webhooks import Webhooks, WebhookService
 from grpc_server.weights import Weights
-from identity import Challenges, Doorkeeper, Tokens, can_sign
+from identity import Challenges, Doorkeeper, ReceiptSigner, Tokens, Verifies, VoteSignatures, can_sign, verifies
 from zmart.v1 import auth_service_pb2 as auth
 from zmart.v1 import auth_service_pb2_grpc as auth_grpc
 from zmart.v1 import event_service_pb2 as event
@@ -108,16 +113,21 @@ class Parts:
     aggregations: AggregationBook
     event_types: tuple[str, ...]
     """All names that an event can have."""
+    vote_log: VoteLog
     doorkeeper: Doorkeeper
     challenges: Challenges
     tokens: Tokens
     now_s: Callable[[], int]
     monotonic_s: Callable[[], float]
     new_id: Callable[[], str]
+    program_id: str
+    signer: ReceiptSigner
     can_sign: Callable[[bytes], bool] = can_sign
     """Whether 32 bytes are the key of somebody who can sign."""
     webhooks: Webhooks | None = None
     """None: webhooks are not served."""
+    verifies: Verifies = verifies
+    """Whether (public key, signature, message) fit."""
 
 
 class GrpcServer:
@@ -181,9 +191,10 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     adoption = Adoption(parts.router, parts.accounts, parts.book, parts.monotonic_s)
     page_tokens = PageTokens(settings.page_token_secret, parts.now_s)
     weights = Weights(adoption, parts.positions)
-    bulk = BulkVotes(adoption, weights, Voters(parts.can_sign), parts.new_id)
+    audit = _audit(parts, adoption)
+    bulk = BulkVotes(adoption, weights, Voters(parts.can_sign), audit.signatures, parts.signer, parts.new_id)
     streams = VoteStreams(bulk.cast)
-    votes = VoteService(adoption, weights, bulk, streams, parts.book, parts.votes, page_tokens, parts.new_id)
+    votes = VoteService(adoption, weights, bulk, streams, parts.book, parts.votes, page_tokens, audit, parts.new_id)
     services = _register(cast(Server, Pipeline(server, chain)), parts, votes, adoption, page_tokens)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -192,6 +203,16 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
         reflection.enable_server_reflection(names, server)
     server.add_generic_rpc_handlers((UnknownMethods(interceptors.RequestIds(parts.new_id)),))
     return GrpcServer(server, settings, adoption, in_flight, streams, health_servicer, services)
+
+
+def _audit(parts: Parts, adoption: Adoption) -> VoteAudit:
+    trees, desk = LogTrees(parts.vote_log), ReceiptDesk(parts.signer)
+    return VoteAudit(
+        VoteSignatures(parts.program_id, parts.verifies),
+        desk,
+        VoteProofs(adoption, parts.vote_log, trees, desk),
+        VoteExports(adoption, parts.vote_log, trees, parts.signer, parts.program_id, parts.now_s),
+    )
 
 
 def _register(

@@ -24,8 +24,6 @@ from identity import Denial, NonceStoreUnavailable
 
 DOMAIN = "zmart.dev"
 DETAILS_KEY = "grpc-status-details-bin"
-MARKET_TYPE = "zmart.v1.Market"
-ALERT_TYPE = "zmart.v1.Alert"
 RETRY_S = 1.0
 """What RetryInfo suggests: a killed shard is back in a tenth of it, a frozen one in twice of it."""
 REPEAT = "repeat with the same request_id"
@@ -125,6 +123,10 @@ TABLE: Mapping[object, Entry] = {
             Invalid.SEARCH_WORD_MALFORMED: "{value} is not 3 to 88 letters and digits",
             Invalid.OFFSET_OUT_OF_RANGE: "{value} is not 0 to 10,000, a page token goes further",
             Invalid.PAGE_SIZE_NEGATIVE: "{value} is less than 0",
+            Invalid.WALLET_SIGNATURE_INVALID: "not base58 of this wallet's 64-byte signature of this vote",
+            Invalid.VOTE_NOT_NAMED: "a vote_id, or a vote_type and a user_pubkey are needed",
+            Invalid.VOTE_ID_MALFORMED: "{value} is not a UUID",
+            Invalid.AGGREGATION_ID_MALFORMED: "{value} is not a UUID",
             Invalid.PAGE_TOKEN_INVALID: "not a token of a page before, or the other fields have changed since",
         }.items()
     },
@@ -140,6 +142,19 @@ TABLE: Mapping[object, Entry] = {
         "WALLET_MISSING", StatusCode.PERMISSION_DENIED, "this call is made by wallets, you are {actual}"
     ),
     problems.AlertNotFound: Entry("ALERT_NOT_FOUND", StatusCode.NOT_FOUND, "there is no alert {alert_id}"),
+    problems.VoteNotFound: Entry(
+        "VOTE_NOT_FOUND", StatusCode.NOT_FOUND, "there is no vote {vote} in the log of market {market_id}"
+    ),
+    problems.AggregationNotFound: Entry(
+        "AGGREGATION_NOT_FOUND",
+        StatusCode.NOT_FOUND,
+        "no aggregation {aggregation_id} of market {market_id} counted this vote",
+    ),
+    problems.VotesAltered: Entry(
+        "VOTES_ALTERED",
+        StatusCode.DATA_LOSS,
+        "the stored votes of market {market_id} do not have the root that was published",
+    ),
     problems.NotServed: Entry("NOT_SERVED", StatusCode.UNIMPLEMENTED, "{method} is not served yet"),
     problems.MethodUnknown: Entry("METHOD_UNKNOWN", StatusCode.UNIMPLEMENTED, "there is no {method}"),
     problems.TooSlow: Entry(
@@ -161,6 +176,14 @@ TABLE: Mapping[object, Entry] = {
     ports.InboxUnavailable: Entry("INBOX_UNAVAILABLE", _AWAY, "the body cannot be stored now; send it again"),
     NonceStoreUnavailable: Entry("SIGN_IN_UNAVAILABLE", _AWAY, "nobody can sign in now; try again"),
 }
+
+_RESOURCES: Mapping[type[object], tuple[str, str]] = {
+    refusals.MarketNotFound: ("zmart.v1.Market", "market_id"),
+    problems.AlertNotFound: ("zmart.v1.Alert", "alert_id"),
+    problems.VoteNotFound: ("zmart.v1.Vote", "vote"),
+    problems.AggregationNotFound: ("zmart.v1.Aggregation", "aggregation_id"),
+}
+"""What was not found: its message in the contract, and which fact names it."""
 
 OUTAGES = (ports.Outage, NonceStoreUnavailable)
 """The families of exceptions that the table knows."""
@@ -216,8 +239,8 @@ def _more(cause: Problem | Exception, entry: Entry, message: str, facts: Mapping
         )
         return [details.PreconditionFailure(violations=[unmet])]
     if entry.code is StatusCode.NOT_FOUND:
-        kind, name = (ALERT_TYPE, "alert_id") if "alert_id" in facts else (MARKET_TYPE, "market_id")
-        return [details.ResourceInfo(resource_type=kind, resource_name=facts[name], description=message)]
+        resource_type, fact = _RESOURCES[type(cause)]
+        return [details.ResourceInfo(resource_type=resource_type, resource_name=facts[fact], description=message)]
     if entry.code is _AWAY:
         return [_retry_after(RETRY_S)]
     if isinstance(cause, refusals.TooManyAttempts):

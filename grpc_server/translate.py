@@ -110,6 +110,7 @@ def address(text: str, field: str = "address") -> Wallet:
 
 
 def _vote(request: VoteRequest, wallet: Wallet, vote_id: str, vote_type: VoteType, choice: bool) -> CastVote:
+    named = request.HasField("request_id")
     return CastVote(
         market_id=market_id(request.market_id),
         vote_id=vote_id,
@@ -117,7 +118,8 @@ def _vote(request: VoteRequest, wallet: Wallet, vote_id: str, vote_type: VoteTyp
         vote_type=vote_type,
         choice=choice,
         weight=_PROPOSAL_WEIGHT if vote_type is VoteType.PROPOSAL else UNWEIGHED,
-        request_id=_request_id(request.request_id) if request.HasField("request_id") else None,
+        request_id=uuid_text(request.request_id, "request_id", Invalid.REQUEST_ID_MALFORMED) if named else None,
+        wallet_signature=request.wallet_signature if request.HasField("wallet_signature") else None,
     )
 
 
@@ -128,10 +130,10 @@ def _choice(vote_type: VoteType, word: str) -> bool:
     return choice
 
 
-def _request_id(text: str) -> str:
-    """In lower case, so that two spellings of one UUID are one key."""
+def uuid_text(text: str, field: str, invalid: Invalid) -> str:
+    """A UUID that a request names, in lower case, so that two spellings of one UUID are one key."""
     if not _UUID.fullmatch(text):
-        raise violation(Invalid.REQUEST_ID_MALFORMED, "request_id", text)
+        raise violation(invalid, field, text)
     return text.lower()
 
 
@@ -165,16 +167,21 @@ def sign_in_response(token: IssuedToken) -> auth_service_pb2.SignInResponse:
     return auth_service_pb2.SignInResponse(access_token=token.token, expires_at=_time(token.expires_at_s))
 
 
-def proposal_vote_response(taken: VoteTaken) -> vote_service_pb2.CastProposalVoteResponse:
+def proposal_vote_response(
+    taken: VoteTaken, receipt: vote_service_pb2.VoteReceipt
+) -> vote_service_pb2.CastProposalVoteResponse:
     """A stored vote with the headcounts of its commit."""
     return vote_service_pb2.CastProposalVoteResponse(
         success=True,
         vote_id=taken.vote_id,
         vote_count=vote_service_pb2.ProposalVoteCount(likes=taken.tally.yes_voters, dislikes=taken.tally.no_voters),
+        receipt=receipt,
     )
 
 
-def dispute_vote_response(vote: CastVote, taken: VoteTaken) -> vote_service_pb2.CastDisputeVoteResponse:
+def dispute_vote_response(
+    vote: CastVote, taken: VoteTaken, receipt: vote_service_pb2.VoteReceipt
+) -> vote_service_pb2.CastDisputeVoteResponse:
     """A stored vote with the weights of its commit; its own is the same in a repeat, as nobody trades any more."""
     return vote_service_pb2.CastDisputeVoteResponse(
         success=True,
@@ -182,6 +189,7 @@ def dispute_vote_response(vote: CastVote, taken: VoteTaken) -> vote_service_pb2.
         vote_count=vote_service_pb2.DisputeVoteCount(support=str(taken.tally.yes), reject=str(taken.tally.no)),
         weight=str(vote.weight),
         weight_slot=vote.weight_slot or 0,
+        receipt=receipt,
     )
 
 
@@ -204,6 +212,8 @@ def tally_response(market: Market, config: ChainConfig | None) -> vote_service_p
             percentage_bps=proposal.percentage_bps,
             threshold_bps=proposal_bps,
             threshold_met=proposal_bps is not None and proposal.meets(proposal_bps),
+            votes_size=market.proposal_log.size,
+            votes_root=market.proposal_log.root().hex(),
         ),
         dispute=vote_service_pb2.DisputeTally(
             support=str(dispute.yes),
@@ -213,6 +223,8 @@ def tally_response(market: Market, config: ChainConfig | None) -> vote_service_p
             percentage_bps=dispute.percentage_bps,
             threshold_bps=dispute_bps,
             threshold_met=dispute_bps is not None and dispute.meets(dispute_bps),
+            votes_size=market.dispute_log.size,
+            votes_root=market.dispute_log.root().hex(),
         ),
     )
 

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
+from grpc_server.bulk import Answered
 from grpc_server.problems import Rejected, Stopping
 from zmart.v1 import vote_service_pb2 as pb
 
 IN_FLIGHT_MAX = 4
 """Messages of one stream that are read and not answered; beyond, the client's own writes stop (HTTP/2 flow control)."""
 
-Cast = Callable[[Sequence[pb.BulkVote]], Coroutine[Any, Any, list[pb.BulkVoteResult]]]
-_Casting = asyncio.Task[list[pb.BulkVoteResult]]
+Cast = Callable[[Sequence[pb.BulkVote]], Coroutine[Any, Any, Answered]]
+_Casting = asyncio.Task[Answered]
 
 
 class VoteStreams:
@@ -29,7 +30,8 @@ class VoteStreams:
         self._open.add(stream)
         try:
             while (casting := await stream.next()) is not None:
-                yield pb.StreamVotesResponse(results=await casting)
+                answered = await casting
+                yield pb.StreamVotesResponse(results=answered.results, receipts=answered.receipts)
                 stream.answered()
         finally:
             self._open.discard(stream)

@@ -1,7 +1,7 @@
-"""Who is calling: sign-in by wallet signature, access tokens, service keys and the tiers they give.
+"""Who is calling, and who signed what: sign-in, access tokens, service keys, signatures of votes, receipts.
 
-It must never know markets, votes, gRPC or where a nonce is stored: it speaks wallets and has its own ports.
-Start reading at `doorkeeper.py` (headers to a caller), then `sign_in.py` (what a wallet signs).
+It must never know what becomes of a market or a vote, gRPC or where a nonce is stored: it speaks wallets and keys, and
+has its own ports. Start reading at `doorkeeper.py` (headers to a caller), then `sign_in.py` (what a wallet signs).
 """
 
 from identity.callers import ANONYMOUS, Caller, ServiceKeys, Tier, hash_service_key
@@ -12,8 +12,10 @@ from identity.doorkeeper import Doorkeeper
 from identity.keys import SigningKey, UnusableKey, load, load_or_create
 from identity.nonces import NoncesInMemory
 from identity.ports import NonceStore, NonceStoreUnavailable
+from identity.receipts import LogPlace, Receipt, ReceiptSigner, Seal
 from identity.sign_in import Site
 from identity.tokens import ACCESS_TTL_S, OPERATOR_TTL_S, IssuedToken, Tokens
+from identity.vote_signatures import Verifies, VoteSignatures, verifies
 from identity.webhooks import WebhookMode, WebhookSecrets
 
 __all__ = [
@@ -26,19 +28,26 @@ __all__ = [
     "Denial",
     "Doorkeeper",
     "IssuedToken",
+    "LogPlace",
     "NonceStore",
     "NonceStoreUnavailable",
     "NoncesInMemory",
+    "Receipt",
+    "ReceiptSigner",
+    "Seal",
     "ServiceKeys",
     "SigningKey",
     "Site",
     "Tier",
     "Tokens",
     "UnusableKey",
+    "Verifies",
+    "VoteSignatures",
     "WebhookMode",
     "WebhookSecrets",
     "can_sign",
     "hash_service_key",
     "load",
     "load_or_create",
+    "verifies",
 ]

@@ -249,6 +249,13 @@ WHERE market_id = $1 AND id > $2
 ORDER BY id
 LIMIT $3;
 
+-- name: covering_aggregation
+{aggregation_columns}
+WHERE market_id = $1 AND vote_type = $2 AND votes_size >= $3::bigint
+    AND ($4::text IS NULL OR intent_id = $4::text::uuid)
+ORDER BY id DESC
+LIMIT 1;
+
 -- name: list_votes
 -- Newest first: a market's versions grow. Each type is walked down vote_records_version by itself, so a page costs its
 -- own rows and those of one version more, however many votes there are.

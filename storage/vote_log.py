@@ -60,3 +60,10 @@ class VoteLog:
         """Up to `limit` aggregations of a market whose number is greater than `after`, oldest first."""
         rows = await self._database.fetch("aggregations_of", market_id, after, min(limit, PAGE_MAX))
         return [codec.aggregation_of(row) for row in rows]
+
+    async def covering(
+        self, market_id: MarketId, vote_type: VoteType, sequence: int, aggregation_id: str | None = None
+    ) -> Aggregation | None:
+        """The newest aggregation with a root over the entry at `sequence`, or the one of that id if it has one."""
+        rows = await self._database.fetch("covering_aggregation", market_id, vote_type.value, sequence, aggregation_id)
+        return codec.aggregation_of(rows[0]) if rows else None

@@ -37,6 +37,8 @@ SERVED = {
     "/zmart.v1.VoteService/StreamVotes",
     "/zmart.v1.VoteService/GetTally",
     "/zmart.v1.VoteService/ListVotes",
+    "/zmart.v1.VoteService/GetVoteProof",
+    "/zmart.v1.VoteService/ExportVotes",
     "/zmart.v1.MarketService/GetMarket",
     "/zmart.v1.MarketService/ListMarkets",
     "/zmart.v1.MarketService/RegisterMarket",
@@ -285,7 +287,7 @@ async def test_what_outlasts_the_grace_period_is_cut_off_and_counted(running: Se
     assert await running.server.stop(0.05) == 3
     codes = [await call.code() for call in calls]
     assert set(codes) <= {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
-    assert running.server.in_flight == 0
+    await eventually_async(lambda: _fact(running.server.in_flight == 0))
 
 
 async def _fact(value: bool) -> bool:

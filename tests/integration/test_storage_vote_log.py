@@ -169,6 +169,34 @@ async def test_aggregations_are_read_with_what_they_counted(real_ground: Postgre
     assert await log.aggregations(market_id(2)) == []
 
 
+async def test_the_newest_aggregation_that_counted_an_entry_is_found_or_the_one_of_an_id(
+    real_ground: PostgresGround, log: VoteLog
+) -> None:
+    journal = await real_ground.journal()
+    epochs = await own(journal)
+    change = planned(market(), 7, 3)
+    notes = [
+        replace(
+            change.aggregations[0],
+            aggregation_id=new_id(),
+            votes_size=size,
+            votes_root="ab" * 32 if size else None,
+        )
+        for size in (10, 20, None)
+    ]
+    async with journal.transaction(epochs) as transaction:
+        await transaction.save([adopted(market())])
+        await transaction.save([replace(change, aggregations=tuple(notes))])
+    first, second, unrooted = await log.aggregations(market_id())
+    kind = VoteType.PROPOSAL
+    assert [await log.covering(market_id(), kind, at) for at in (1, 10, 11, 20, 21)] == [second] * 4 + [None]
+    assert await log.covering(market_id(), kind, 10, first.aggregation_id) == first
+    assert await log.covering(market_id(), kind, 11, first.aggregation_id) is None
+    assert await log.covering(market_id(), kind, 1, unrooted.aggregation_id) is None
+    assert await log.covering(market_id(), VoteType.DISPUTE, 1) is None
+    assert await log.covering(market_id(2), kind, 1, first.aggregation_id) is None
+
+
 async def test_votes_that_come_in_while_a_log_is_read_do_not_move_its_pages(
     real_ground: PostgresGround, log: VoteLog
 ) -> None:

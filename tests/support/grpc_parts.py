@@ -19,30 +19,45 @@ from google.rpc.status_pb2 import Status
 from grpc.aio import AioRpcError
 
 from domain.alerts import AlertStatus, Severity, StoredAlert
-from domain.commands import CastVote, Command
+from domain.commands import CastVote, Command, RecordChainVote
+from domain.counting import count
 from domain.deadlines import ClockName, Deadline
 from domain.decisions import decide
-from domain.events import VoteAdmitted, VotesCounted
+from domain.events import ChainVoteCameLate, VoteAdmitted
 from domain.ids import MarketId, Wallet, base58_encode
+from domain.journal import Ballot, ChainBallot
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Done, Outcome, VoteTaken
 from domain.refusals import AlreadyVoted, RequestIdReused
 from domain.rules import Now, Rules
-from domain.tally import VoteType, single
-from domain.votelog import entry_of, leaf_of
+from domain.tally import VoteType
+from domain.votelog import Fate, entry_of, leaf_of
 from domain.votes import StoredVote
 from grpc_server import AlertBook, GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
-from identity import Challenges, Doorkeeper, NoncesInMemory, ServiceKeys, Site, Tier, Tokens, hash_service_key
+from identity import (
+    Challenges,
+    Doorkeeper,
+    NoncesInMemory,
+    ReceiptSigner,
+    ServiceKeys,
+    Site,
+    Tier,
+    Tokens,
+    hash_service_key,
+)
 from identity.keys import signing_key
 from tests.support.grpc_aggregations import AggregationRows
 from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
 from tests.support.grpc_events import START_S as START_S
+from tests.support.vote_logs import VoteLogs
 
 M = TypeVar("M", bound=Message)
 SERVICE_KEY = "a service key for tests only"
 SITE = Site("localhost:8080", "http://localhost:8080", "localnet", "Sign in to vote.")
+PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
+SIGNER = ReceiptSigner(signing_key(Ed25519PrivateKey.generate()))
 NEXT_DEADLINE = Deadline(START_S + 300, ClockName.CHAIN)
 CONFIG = ChainConfig(7, Wallet("1" * 32), Wallet("1" * 32), 7000, 6000, 259_200, False, True, True)
 
@@ -183,6 +198,7 @@ class Town:
         self.waiting = 0
         self.waiting_max = 0
         self.votes = StoredVotes()
+        self.logs = VoteLogs()
         self._votes: dict[tuple[MarketId, Wallet, VoteType], CastVote] = {}
         self._answers: dict[tuple[Wallet, str], tuple[CastVote, VoteTaken]] = {}
         self._rules = Rules(CONFIG, NoGrid(), 10)
@@ -222,15 +238,24 @@ class Town:
         version = market.version + 1 if market else 1
         for event in decision:
             if isinstance(event, VoteAdmitted):
-                leaf = leaf_of(entry_of(event.vote, START_S * 1000, version))
-                market = evolve(
-                    market, VotesCounted(event.vote.vote_type, single(event.vote.choice, event.vote.weight), (leaf,))
-                )
+                assert market is not None
+                market = self._counted(market, event.vote, version)
+            elif isinstance(event, ChainVoteCameLate):
+                self.logs.put(entry_of(event.vote, START_S * 1000, version), Fate.LATE)
             else:
                 market = evolve(market, event)
         assert market is not None
         self.markets[command.market_id] = market = replace(market, version=version)
         return self._taken(command, market) if isinstance(command, CastVote) else Done(market.version)
+
+    def _counted(self, market: Market, vote: CastVote | RecordChainVote, version: int) -> Market:
+        at = (version, START_S * 1000)
+        ballot = ChainBallot(vote, *at) if isinstance(vote, RecordChainVote) else Ballot(vote, *at)
+        superseded = self.logs.put(entry_of(vote, at[1], version))
+        events, _ = count(market, [ballot], [superseded] if superseded else [])
+        for event in events:
+            market = evolve(market, event)
+        return market
 
     async def get(self, market_id: MarketId) -> tuple[Market, Deadline | None] | None:
         if self.outage is not None:
@@ -374,6 +399,7 @@ async def served(
         alerts=alerts or NoAlerts(),
         aggregations=aggregations,
         event_types=EVENT_TYPES,
+        vote_log=town.logs,
         doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
         challenges=challenges,
         tokens=tokens,
@@ -381,6 +407,8 @@ async def served(
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
         webhooks=webhooks,
+        program_id=PROGRAM_ID,
+        signer=SIGNER,
     )
     settings = ServerSettings(b"p" * 32, port=port, reflection=reflection, in_flight_max=in_flight_max)
     server = build_server(parts, settings)

@@ -174,8 +174,9 @@ def test_a_malformed_address_names_its_field() -> None:
 
 
 def test_a_taken_vote_answers_headcounts() -> None:
-    response = translate.proposal_vote_response(VoteTaken("id", Tally(7, 3, 7, 3), False, 10, b"leaf"))
-    assert (response.success, response.vote_id) == (True, "id")
+    receipt = votes.VoteReceipt(sequence=10)
+    response = translate.proposal_vote_response(VoteTaken("id", Tally(7, 3, 7, 3), False, 10, b"leaf"), receipt)
+    assert (response.success, response.vote_id, response.receipt) == (True, "id", receipt)
     assert (response.vote_count.likes, response.vote_count.dislikes) == (7, 3)
 
 
