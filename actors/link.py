@@ -212,7 +212,8 @@ def size_bytes(command: Command) -> int:
     """About what a command takes in a message, rounded up."""
     match command:
         case CastVote():
-            return COMMAND_BYTES // 2  # 1,024 votes fill a message exactly
+            signature_bytes = len(command.wallet_signature or "")
+            return COMMAND_BYTES // 2 + signature_bytes  # 1,024 unsigned votes fill a message exactly
         case DescribeMarket():
             return COMMAND_BYTES + len(command.question.encode()) + len(command.category.encode())
         case _:

@@ -196,6 +196,25 @@ async def test_the_grid_sends_the_tallies_and_closes_the_voting(bench: Bench) ->
     assert bench.core.residents.planned_work
 
 
+async def test_the_plan_of_an_aggregation_notes_what_it_counts(bench: Bench) -> None:
+    await bench.adopt()
+    await bench.send(*(ballot(number, choice=number <= 2) for number in range(1, 5)))
+    log = bench.database.tables.markets[market_id()][0].proposal_log
+    bench.wall.s += 300
+    await bench.core.fire_due()
+    await bench.send(ballot(9))
+    ((note,),) = [[row.note for row in bench.database.tables.aggregations.values()]]
+    assert (note.votes_size, note.votes_root) == (4, log.root().hex())
+
+
+async def test_votes_are_accepted_at_the_time_of_the_shards_clock(bench: Bench) -> None:
+    await bench.adopt()
+    bench.wall.s += 0.1239
+    cast = ballot(1)
+    await bench.send(cast)
+    assert bench.database.tables.votes[cast.vote_id].accepted_at_ms == NOON_S * 1000 + 123
+
+
 async def test_a_clock_that_jumps_over_many_instants_fires_once(bench: Bench) -> None:
     await bench.adopt()
     await bench.send(ballot(1))

@@ -19,7 +19,7 @@ from domain.commands import (
 from domain.decisions import decide
 from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
-from domain.market import Market, evolve
+from domain.market import VOTABLE_STATE, Market, evolve
 from domain.merkle import Frontier, leaf_hash
 from domain.observed import ObservedMarket
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, VotingClosing, WrongState
@@ -27,6 +27,7 @@ from domain.retries import HOURLY_S, RETRY_DELAYS_S, calls_for_help, retry_delay
 from domain.rules import Now, Rules
 from domain.tally import Tally, VoteType
 from tests.support.markets import ADMIN, CREATOR, NOON_S, market, market_id, now, observed, rules, vote, wallet
+from tests.support.storage import chain_vote
 
 SEVEN_TO_THREE = Tally(7, 3, 7, 3)
 LEAF = leaf_hash(b"a vote")
@@ -92,6 +93,47 @@ def test_counted_votes_move_one_tally_only() -> None:
     moved = evolve(given, ev.VotesCounted(VoteType.PROPOSAL, Tally(2, 1, 2, 1), (LEAF,) * 3))
     assert (moved.proposal, moved.dispute) == (Tally(9, 4, 9, 4), Tally())
     assert (moved.proposal_log, moved.dispute_log) == (Frontier().plus_all([LEAF] * 3), Frontier())
+
+
+# --- votes that the chain shows ---------------------------------------------------------------------------------------
+
+
+def test_a_market_counts_a_chain_vote_where_it_takes_votes() -> None:
+    assert when(market(), chain_vote(1, vote_id="1")) == (ev.VoteAdmitted(chain_vote(1, vote_id="1")),)
+    disputed = market(state=Lifecycle.DISPUTED)
+    heavy = chain_vote(1, vote_id="1", vote_type=VoteType.DISPUTE, weight=0)
+    assert when(disputed, heavy) == (ev.VoteAdmitted(heavy),)
+
+
+@pytest.mark.parametrize("kind", list(VoteType))
+def test_a_chain_vote_waits_while_the_tallies_are_on_their_way(kind: VoteType) -> None:
+    given = market(state=VOTABLE_STATE[kind], voting_closed=True, dispute_initiated_at_s=5)
+    assert decide(given, chain_vote(1, vote_type=kind), rules(), now()) == VotingClosing(market_id())
+
+
+@pytest.mark.parametrize("state", [state for state in Lifecycle if state is not Lifecycle.PROPOSED])
+def test_a_proposal_vote_on_chain_is_late_once_the_market_has_left_its_start(state: Lifecycle) -> None:
+    given, seen = market(state=state, voting_closed=True), chain_vote(1, vote_id="1")
+    assert when(given, seen) == (ev.ChainVoteCameLate(seen),)
+    assert after(given, when(given, seen)) == given
+
+
+@pytest.mark.parametrize("state", [state for state in Lifecycle if state < Lifecycle.DISPUTED])
+def test_a_dispute_vote_on_chain_waits_for_the_dispute_and_is_late_after_it(state: Lifecycle) -> None:
+    seen = chain_vote(1, vote_id="1", vote_type=VoteType.DISPUTE)
+    before = market(state=state)
+    assert decide(before, seen, rules(), now()) == WrongState(market_id(), state, Lifecycle.DISPUTED)
+    assert when(market(state=state, dispute_initiated_at_s=5), seen) == (ev.ChainVoteCameLate(seen),)
+
+
+@pytest.mark.parametrize("state", [Lifecycle.FINALIZED, Lifecycle.CANCELLED])
+def test_nothing_on_chain_counts_after_the_end(state: Lifecycle) -> None:
+    seen = chain_vote(1, vote_id="1", vote_type=VoteType.DISPUTE)
+    assert when(market(state=state), seen) == (ev.ChainVoteCameLate(seen),)
+
+
+def test_a_chain_vote_of_a_market_that_nobody_knows_is_refused() -> None:
+    assert decide(None, chain_vote(1), rules(), now()) == MarketNotFound(market_id())
 
 
 # --- entering ---------------------------------------------------------------------------------------------------------

@@ -66,6 +66,15 @@ def test_the_narrow_row_holds_every_count() -> None:
     assert row[1:] == (*counts, "0", "", "3", f"{log.peaks[0].hex()}{leaf.hex()}", str(NOON_S), "wall")
 
 
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 1000])
+def test_a_frontier_is_its_peaks_in_a_row(size: int) -> None:
+    log = Frontier().plus_all(leaf_hash(bytes([number % 256])) for number in range(size))
+    row = codec.market_json(Change(replace(market(), dispute_log=log), None, is_new=True))
+    assert row["dispute_log_size"] == str(size)
+    assert row["dispute_log_peaks"] == "\\x" + b"".join(log.peaks).hex()
+    assert len(row["dispute_log_peaks"]) == 2 + 64 * size.bit_count()
+
+
 @pytest.mark.parametrize("account", [None, observed(), observed(final_outcome=True, total_volume=2**64 - 1)])
 def test_an_account_survives_being_kept_as_json(account: Any) -> None:
     assert codec.observed_of(codec.observed_json(account)) == account
