@@ -45,8 +45,7 @@ def _notes(market: Market, events: Sequence[ev.Event], rules: Rules) -> Iterator
     for event in events:
         match event:
             case ev.IntentPlanned(intent) if intent.counts:
-                log = market.log(intent.counts)  # no vote is counted in the version that plans
-                yield replace(_pending(event, rules), votes_size=log.size, votes_root=log.root().hex())
+                yield _rooted(_pending(event, rules), market)
             case ev.TalliesConfirmed(intent) | ev.FinalizationConfirmed(intent) if intent.counts:
                 yield _moved(intent, intent.counts, "confirmed")
             case ev.AttemptFailed(intent, reason) if intent.counts:
@@ -54,9 +53,15 @@ def _notes(market: Market, events: Sequence[ev.Event], rules: Rules) -> Iterator
             case ev.AttemptTooEarly(intent) if intent.counts:
                 yield _moved(intent, intent.counts, "failed", TOO_EARLY)
             case ev.AggregationSkipped():
-                yield _skipped(market, event, rules)
+                yield _rooted(_skipped(market, event, rules), market)
             case _:
                 pass
+
+
+def _rooted(note: AggregationNote, market: Market) -> AggregationNote:
+    """The note with size and root of what it counted: no vote is counted in a version that plans or skips."""
+    log = market.log(note.vote_type)
+    return replace(note, votes_size=log.size, votes_root=log.root().hex())
 
 
 def _pending(event: ev.IntentPlanned, rules: Rules) -> AggregationNote:

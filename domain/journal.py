@@ -87,7 +87,7 @@ class AggregationNote:
     threshold_met: bool
     reason: str = ""
     votes_size: int | None = None
-    """Entries of the vote type's log at the plan, and their root in hex; only the note of the plan says."""
+    """Entries of the vote type's log as counted, and their root in hex; later notes of an attempt say none."""
     votes_root: str | None = None
     is_synthetic: bool = False
     """Whether the pair is a vote that nobody cast (decisions P5)."""

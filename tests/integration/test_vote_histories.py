@@ -146,11 +146,11 @@ class History:
         assert all(entry.choice is self.recorded[vote_id].choice for vote_id, entry in first_seen.items())
 
     async def _check_aggregations(self, number: int) -> None:
-        entries = await self.shard.log(number)
-        for size, root, yes, no in await self.shard.ground.roots(market_id(number)):
+        logs = {kind: await self.shard.log(number, kind) for kind in VoteType}
+        for kind, size, root, yes, no in set(await self.shard.ground.roots(market_id(number))):
             assert size is not None
-            assert root == Frontier().plus_all(leaf_of(each.entry) for each in entries[:size]).root().hex()
-            counted = recount(entries[:size])
+            assert root == Frontier().plus_all(leaf_of(each.entry) for each in logs[kind][:size]).root().hex()
+            counted = recount(logs[kind][:size])
             assert (counted.yes, counted.no) == (yes, no)
 
 
@@ -172,7 +172,7 @@ async def test_log_tally_and_answers_agree_on_postgresql(real_ground: PostgresGr
     history = History(real_ground, seed)
     await history.run(STEPS)
     await history.check()
-    assert min(len(history.told), len(history.recorded)) > 10
+    assert min(len(history.told), len(history.recorded)) > 5
 
 
 async def test_a_wallet_that_votes_both_ways_at_once_counts_once_as_on_chain(real_ground: PostgresGround) -> None:

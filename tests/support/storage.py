@@ -81,8 +81,8 @@ class Ground(ABC):
         """The votes that were seen too late."""
 
     @abstractmethod
-    async def roots(self, market_id: MarketId) -> list[tuple[int | None, str | None, int, int]]:
-        """Size and root of the log, exact yes and no of every aggregation of a market."""
+    async def roots(self, market_id: MarketId) -> list[tuple[VoteType, int | None, str | None, int, int]]:
+        """Type, size and root of the log, exact yes and no of every aggregation of a market."""
 
     @abstractmethod
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
@@ -125,10 +125,10 @@ class MemoryGround(Ground):
         found = [LoggedVote(entry(each), Fate.LATE) for each in self.database.tables.late.values()]
         return _of(found, market_id, vote_type)
 
-    async def roots(self, market_id: MarketId) -> list[tuple[int | None, str | None, int, int]]:
+    async def roots(self, market_id: MarketId) -> list[tuple[VoteType, int | None, str | None, int, int]]:
         notes = [row.note for row in self.database.tables.aggregations.values()]
         mine = [note for note in notes if note.market_id == market_id]
-        return [(note.votes_size, note.votes_root, note.tally.yes, note.tally.no) for note in mine]
+        return [(note.vote_type, note.votes_size, note.votes_root, note.tally.yes, note.tally.no) for note in mine]
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
         return [(m.channel, m.seq, m.type, m.payload) for m in self.database.tables.outbox.values()]
@@ -179,9 +179,9 @@ class PostgresGround(Ground):
     async def late(self, market_id: MarketId, vote_type: VoteType) -> list[LoggedVote]:
         return list(await VoteLog(self.database).late(market_id, vote_type))
 
-    async def roots(self, market_id: MarketId) -> list[tuple[int | None, str | None, int, int]]:
+    async def roots(self, market_id: MarketId) -> list[tuple[VoteType, int | None, str | None, int, int]]:
         found = await VoteLog(self.database).aggregations(market_id)
-        return [(each.votes_size, each.votes_root, each.yes_votes, each.no_votes) for each in found]
+        return [(each.vote_type, each.votes_size, each.votes_root, each.yes_votes, each.no_votes) for each in found]
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
         rows = await self.query("SELECT channel, seq, type, payload FROM feed_outbox ORDER BY id")
