@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.cli_alerts import alerts
 from app.cli_options import DATA_DIR, PORT_BASE, options_given, settings_from
 from app.cli_webhook import webhook
 
@@ -101,4 +102,5 @@ def bench(name: str, **shape: Any) -> None:
     click.echo(run(name, **shape))
 
 
+main.add_command(alerts)
 main.add_command(webhook)

@@ -11,6 +11,8 @@ from app.config import Settings, UnsafeSettings
 
 DATA_DIR = click.option("--data-dir", type=click.Path(path_type=Path), help="Where state lives (default .zmart).")
 PORT_BASE = click.option("--port-base", type=click.IntRange(1024, 65528), help="Moves every port.")
+TARGET = click.option("--target", help="The gRPC server, host:port (default: the running system's).")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
 def settings_from(data_dir: Path | None = None, port_base: int | None = None, **changes: Any) -> Settings:

@@ -47,6 +47,7 @@ from app.diagnosis import (
     unknown_settings,
     warning,
 )
+from app.doctor_alerts import alert_findings
 from app.embedded.postgres import binary
 from app.embedded.wheels import WheelMissing, program
 from app.runner import RUN_ID_VARIABLE
@@ -118,7 +119,8 @@ async def examine(settings: Settings) -> list[Finding]:
         _database(target.database_url), _redis(target.redis_url), _chain(target, settings.sign_in_chain)
     )
     ports = await _endpoints(target, settings) if target.endpoints else _free_ports(settings)
-    return [*findings, database, valkey, *chain, *_keys(target, settings, config), *ports]
+    keys = _keys(target, settings, config)
+    return [*findings, database, valkey, *chain, *keys, *alert_findings(settings), *ports]
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------
