@@ -14,6 +14,7 @@ import structlog
 from actors.chain_agent import News
 from actors.messages import ChainNews, WorkSettled
 from app import clock
+from app.alarmed_store import AlarmedStore
 from app.config import Settings
 from app.wiring_chain import attempt_locks, chain_reader, fee_settings, signing_keys
 from chain.checks import Misfit, authority_misfits, cluster_misfits
@@ -58,7 +59,7 @@ class Desk:
     async def run(self, wake: asyncio.Event, publish: Callable[[News], None]) -> None:
         """Work until cancelled."""
         database = await database_pool(self._database_url, POOL_MAX, "zmart-chain-agent")
-        store = PostgresTransactionStore(database)
+        store = AlarmedStore(database, self._settings)
         try:
             keys, reader = await self._opened(store)
             try:
