@@ -11,6 +11,7 @@ import click
 
 from app.cli_alerts import alerts
 from app.cli_options import DATA_DIR, PORT_BASE, options_given, settings_from
+from app.cli_votes import votes
 from app.cli_webhook import webhook
 
 
@@ -103,4 +104,5 @@ def bench(name: str, **shape: Any) -> None:
 
 
 main.add_command(alerts)
+main.add_command(votes)
 main.add_command(webhook)
