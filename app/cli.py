@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.cli_alerts import alerts
+from app.cli_index import index
 from app.cli_options import DATA_DIR, PORT_BASE, options_given, settings_from
 from app.cli_votes import votes
 from app.cli_webhook import webhook
@@ -105,4 +106,5 @@ def bench(name: str, **shape: Any) -> None:
 
 main.add_command(alerts)
 main.add_command(votes)
+main.add_command(index)
 main.add_command(webhook)

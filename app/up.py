@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -34,6 +35,7 @@ from app.identities import service_keys, tokens, webhook_secrets
 from app.roles import INDEXER_STATUS_FILE
 from app.roles_actors import STATUS_FILE
 from app.runner import TICK_S, NotReady, Role, RoleEnded, Runner, StartFailed
+from app.wiring import database_url
 from identity import OPERATOR_TTL_S, Tier
 from storage.migrate import MigrationsDiffer, migrate
 from storage.outages import StorageUnavailable
@@ -335,6 +337,14 @@ def read_connection(data_dir: Path) -> dict[str, Any]:
     """What a running `zmart up` has written down about itself; raises FileNotFoundError when none runs."""
     connection: dict[str, Any] = json.loads((data_dir / CONNECTION_FILE).read_text())
     return connection
+
+
+def database_of(settings: Settings) -> str:
+    """The database of the settings, else that of the `zmart up` in the data dir; raises SettingMissing without both."""
+    if settings.database_url is None:
+        with contextlib.suppress(FileNotFoundError):
+            return str(read_connection(settings.data_dir)["database_url"])
+    return database_url(settings)
 
 
 def write_private(path: Path, text: str) -> None:
