@@ -25,7 +25,6 @@ from indexer.ports import IndexStore, MarketBroke, Markets, MarketsAway
 
 BATCH_MAX = 500
 """Effects taken at once; the accounts of their markets are read by the hundred."""
-LEASE_S = 30.0
 ATTEMPTS_MAX = 10
 """Tries after which an effect is given up; what merely has to wait does not count."""
 RETRY_S = 0.5
@@ -53,16 +52,19 @@ class Ends:
 class Herald:
     """Works off what markets are to hear; one of several."""
 
-    def __init__(self, store: IndexStore, history: ChainHistory, accounts: ChainAccounts, markets: Markets) -> None:
+    def __init__(
+        self, store: IndexStore, history: ChainHistory, accounts: ChainAccounts, markets: Markets, lease_s: float
+    ) -> None:
         self._store = store
         self._history = history
         self._accounts = accounts
         self._markets = markets
         self._votes = ChainVotes(accounts)
+        self._lease_s = lease_s
 
     async def step(self) -> bool:
         """Work one batch off; False when nothing was due. An outage of the chain gives the batch back."""
-        stored = await self._store.lease_effects(BATCH_MAX, LEASE_S)
+        stored = await self._store.lease_effects(BATCH_MAX, self._lease_s)
         if not stored:
             return False
         ends = Ends()

@@ -24,7 +24,6 @@ BATCH_MAX = 64
 """Signatures leased at once."""
 READS_MAX = 8
 """Transactions that are asked for at once; a public endpoint takes about 40 in ten seconds."""
-LEASE_S = 30.0
 NULL_S = 0.2
 """Wait after the first null; each further one doubles it, with jitter (C2)."""
 NULL_S_MAX = 5.0
@@ -104,16 +103,18 @@ class Fetcher:
         preparer: Preparer,
         recorder: Recorder,
         dice: random.Random,
+        lease_s: float,
     ) -> None:
         self._store = store
         self._reader = reader
         self._preparer = preparer
         self._recorder = recorder
         self._dice = dice
+        self._lease_s = lease_s
 
     async def step(self) -> bool:
         """Ask for one batch; False when nothing was due. An outage of the chain gives the batch back."""
-        wanted = await self._store.lease_wanted(BATCH_MAX, LEASE_S)
+        wanted = await self._store.lease_wanted(BATCH_MAX, self._lease_s)
         if not wanted:
             return False
         by_signature = {each.signature: each for each in wanted}

@@ -56,6 +56,8 @@ class IndexerSettings:
     """Between two looks at an empty table."""
     sweep_s: float = 10.0
     settle_s: float = 1.0
+    lease_s: float = 20.0
+    """Longer than any batch takes, its database timeouts included; what a dead worker held comes back after it."""
     inbox_kept_s: float = 3600.0
     first_slot: int = 0
 
@@ -97,11 +99,11 @@ class Indexer:
         recorder = Recorder(parts.store, parts.projector, self._heard)
         preparer = Preparer(parts.program_id, parts.accounts, parts.store)
         reader = TransactionReader(parts.history)
-        self.worker = InboxWorker(parts.program_id, parts.store, preparer, recorder)
-        self.fetcher = Fetcher(parts.store, reader, preparer, recorder, parts.dice)
+        self.worker = InboxWorker(parts.program_id, parts.store, preparer, recorder, settings.lease_s)
+        self.fetcher = Fetcher(parts.store, reader, preparer, recorder, parts.dice, settings.lease_s)
         self.filler = GapFiller(parts.history, parts.store, reader, preparer, recorder, settings.first_slot)
         self.promoter = Promoter(parts.history, parts.store, parts.projector)
-        self.herald = Herald(parts.store, parts.history, parts.accounts, parts.markets)
+        self.herald = Herald(parts.store, parts.history, parts.accounts, parts.markets, settings.lease_s)
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -18,8 +18,6 @@ from indexer.recorder import Recorder
 
 BODIES_MAX = 16
 """Bodies in one batch: 16 of 90 KB are 800 transactions, 40 ms of work in one commit."""
-LEASE_S = 15.0
-"""Longer than any batch takes, its database timeouts included; a dead worker's bodies come back after it."""
 ATTEMPTS_MAX = 10
 """Tries after which a body is poison."""
 RETRY_S = 0.5
@@ -43,15 +41,18 @@ class _Contents:
 class InboxWorker:
     """One of several on one inbox; an outage of the chain gives bodies back, the database's is raised (OSError)."""
 
-    def __init__(self, program_id: str, store: IndexStore, preparer: Preparer, recorder: Recorder) -> None:
+    def __init__(
+        self, program_id: str, store: IndexStore, preparer: Preparer, recorder: Recorder, lease_s: float
+    ) -> None:
         self._program_id = program_id
         self._store = store
         self._preparer = preparer
         self._recorder = recorder
+        self._lease_s = lease_s
 
     async def step(self) -> bool:
         """Work one batch off; False when nothing was due."""
-        bodies = await self._store.lease_bodies(BODIES_MAX, LEASE_S)
+        bodies = await self._store.lease_bodies(BODIES_MAX, self._lease_s)
         fit = [body for body in bodies if body.attempts <= ATTEMPTS_MAX]
         for body in bodies:
             if body.attempts > ATTEMPTS_MAX:

@@ -84,6 +84,12 @@ def database_url(postgres_server: PostgresServer, template_database: str) -> Ite
     yield from _own_database(postgres_server, template_database)
 
 
+@pytest.fixture
+def second_database_url(postgres_server: PostgresServer, template_database: str) -> Iterator[str]:
+    """Another one, for a test that compares two runs."""
+    yield from _own_database(postgres_server, template_database)
+
+
 def _own_database(server: PostgresServer, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
