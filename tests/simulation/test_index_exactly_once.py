@@ -123,7 +123,7 @@ async def compare(folder: Path, url: str, other_url: str, transactions: int, cop
 async def test_copies_shuffled_from_three_sources_under_kills_end_as_one_ordered_run(
     tmp_path: Path, database_url: str, second_database_url: str
 ) -> None:
-    await compare(tmp_path, database_url, second_database_url, transactions=120, copies=3, kills=2)
+    await compare(tmp_path, database_url, second_database_url, transactions=60, copies=3, kills=1)
 
 
 @pytest.mark.long
