@@ -19,6 +19,7 @@ from indexer.preparing import Preparer
 from indexer.recorder import Recorder
 
 OVERLAP_SLOTS = 64
+PAGE_MAX = SIGNATURES_MAX
 BATCH_MAX = 100
 """Signatures in one transaction with the cursor."""
 SIGNATURES_KEPT = 200_000
@@ -68,11 +69,11 @@ class GapFiller:
         """Confirmed signatures from `from_slot` on, oldest first, and whether these are all of them."""
         found: deque[SignatureSeen] = deque(maxlen=SIGNATURES_KEPT)  # what no longer fits is the newest, read later
         before, count = None, 0
-        while page := await self._history.signatures(before):
+        while page := await self._history.signatures(before, PAGE_MAX):
             wanted = [line for line in page if line.slot >= from_slot]
             found.extend(wanted)
             count += len(wanted)
-            if len(wanted) < len(page) or len(page) < SIGNATURES_MAX:
+            if len(wanted) < len(page) or len(page) < PAGE_MAX:
                 break
             before = page[-1].signature
         return list(reversed(found)), count <= SIGNATURES_KEPT

@@ -140,6 +140,11 @@ class PostgresIndexStore:
         self._database = database
         self._program_id = program_id
 
+    @property
+    def database(self) -> Database:
+        """The pool, for whoever works on the same tables."""
+        return self._database
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresIndexTransaction]:
         """Open a transaction; leaving commits, an exception undoes."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
+from chain.program import NEWEST_PROGRAM_ID
+from chain.subscription import LogSubscription, SubscriptionEnded
 from domain.commands import AdoptMarket
 from domain.lifecycle import Lifecycle
+from tests.support.eventually import eventually_async
 from tests.support.indexing import Bench, open_bench
 from tests.support.ledger import Chain, market_id
 
@@ -54,3 +59,35 @@ async def test_a_confirmed_event_is_finalized_once_no_fork_can_undo_it(bench: Be
     assert await bench.indexer.promoter.step()
     assert await bench.rows.one("SELECT commitment FROM event_logs") == "finalized"
     assert await bench.rows.one("SELECT commitment FROM indexed_transactions") == "finalized"
+
+
+async def test_an_indexer_that_runs_hears_of_new_transactions_by_itself(live_chain: Chain, database_url: str) -> None:
+    async with open_bench(live_chain, database_url) as bench:
+        running = asyncio.create_task(bench.indexer.run())
+        market = await live_chain.create_market()
+
+        async def adopted() -> bool:
+            return market in bench.markets.markets
+
+        async def is_final() -> bool:
+            found = await bench.rows.all("SELECT commitment FROM event_logs WHERE market_id = $1", market)
+            return [row["commitment"] for row in found] == ["finalized"]
+
+        await eventually_async(adopted, timeout_s=20.0)
+        await eventually_async(is_final, timeout_s=20.0)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_subscription_tells_signatures_and_says_when_it_ends(live_chain: Chain) -> None:
+    subscription = LogSubscription(live_chain.ledger.pubsub_url, NEWEST_PROGRAM_ID)
+    hints = subscription.hints()
+    assert await anext(hints) is None
+    await live_chain.create_market()
+    hint = await anext(hints)
+    assert hint is not None and len(hint[0]) > 80
+    await hints.aclose()  # type: ignore[attr-defined]
+    nowhere = LogSubscription("ws://127.0.0.1:1", NEWEST_PROGRAM_ID)
+    with pytest.raises(SubscriptionEnded):
+        await anext(nowhere.hints())
