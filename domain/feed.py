@@ -39,6 +39,8 @@ def announce(before: Market | None, after: Market, version: int) -> tuple[Market
     if before is None:
         return replace(after, version=version), ()
     updates = [tally_payload(after, kind) for kind in VoteType if before.tally(kind) != after.tally(kind)]
+    if after.is_upheld and not before.is_upheld:
+        updates.append({**tally_payload(after, VoteType.DISPUTE), "synthetic": True})
     told = [("VOTE_UPDATE", update) for update in updates]
     if before.state is not after.state:
         told.append(("STATE_CHANGED", _state_payload(before, after)))

@@ -85,6 +85,12 @@ class Market:
         return Tally(self.confirmed_likes, self.confirmed_dislikes)
 
     @property
+    def is_upheld(self) -> bool:
+        """Whether the dispute is being ended by a vote that nobody cast (decisions P5)."""
+        sent = self.expectation
+        return sent is not None and not self.dispute.total and sent.yes + sent.no > 0
+
+    @property
     def unsubmitted(self) -> bool:
         """Whether there are tallies that differ from the last pair that the chain confirmed."""
         return self.proposal.voters > 0 and (self.proposal.yes, self.proposal.no) != (
