@@ -112,7 +112,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         if after is None:
             return Drafted(self._market_id, tuple(refusals), None, None, None)
         fired = any(isinstance(command, FireDeadline) for command in commands)
-        deadline = reschedule(None if fired else self._deadline, next_deadline(after, rules, now))
+        is_spent = fired or self._market is None or after.state is not self._market.state
+        deadline = reschedule(None if is_spent else self._deadline, next_deadline(after, rules, now))
         change = None
         moves_window = fired and after.state in WINDOWED and deadline != self._deadline
         if happened or applied or moves_window:  # the last one, so that readers see where GlobalConfig moved it

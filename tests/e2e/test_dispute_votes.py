@@ -11,6 +11,7 @@ from solders.keypair import Keypair
 from chain.client import ChainReader
 from domain.ids import MarketId
 from tests.support.disputes import SPENT, Booth, Dispute
+from tests.support.eventually import eventually_async
 from tests.support.system import RunningSystem
 from zmart.v1 import vote_service_pb2 as pb
 

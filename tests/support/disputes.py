@@ -61,11 +61,16 @@ class Dispute:
                 self._program.buy_shares(wallet(trader), self.market_id, outcome, SPENT[name], fees), trader
             )
 
-    async def dispute(self) -> None:
-        """Resolved to YES by the creator, and disputed by the small trader a moment later."""
-        creator, small = self.creator, self.traders["small"]
+    async def resolve(self) -> None:
+        """Resolved to YES by the creator."""
+        creator = self.creator
         await self._let_time_pass()
         await self._send(self._program.resolve_market(wallet(creator), self.market_id, True, HASH), creator)
+
+    async def dispute(self) -> None:
+        """Resolved to YES, and disputed by the small trader a moment later."""
+        small = self.traders["small"]
+        await self.resolve()
         await self._let_time_pass()
         await self._send(self._program.initiate_dispute(wallet(small), self.market_id), small)
 

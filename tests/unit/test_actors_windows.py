@@ -90,6 +90,13 @@ async def test_a_dispute_is_ended_once_when_its_window_has(bench: Bench) -> None
     assert await bench.hear(END_S + 10 * PERIOD_S) == [Action.FINALIZE]
 
 
+async def test_a_dispute_replaces_the_window_of_the_resolution(bench: Bench) -> None:
+    await bench.adopt(state=Lifecycle.RESOLVING)
+    account = observed(slot=11, state=Lifecycle.DISPUTED, dispute_initiated_at_s=NOON_S + 60)
+    await bench.core.handle(Batch("gateway", 9, bench.core.epochs, (AdoptMarket(account.market_id, account),)))
+    assert bench.deadline() == Deadline(END_S + 60, ClockName.CHAIN)
+
+
 async def test_a_longer_period_moves_a_window_that_is_open(bench: Bench) -> None:
     await bench.adopt()
     await bench.hear(NOON_S + 2, dispute_period_s=2 * PERIOD_S)
