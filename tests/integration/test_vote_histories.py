@@ -25,8 +25,8 @@ from tests.support.markets import NOON_S, market_id, observed, wallet
 from tests.support.shard import OneShard, recount
 from tests.support.storage import Ground, MemoryGround, PostgresGround, cast, chain_vote
 
-SEEDS, STEPS = 60, 60
-"""3,600 steps over the twin; on PostgreSQL a tenth of them."""
+SEEDS, STEPS = 50, 60
+"""3,000 steps over the twin; on PostgreSQL a tenth of them."""
 MARKETS, WALLETS = 3, 14
 CHAIN_NAMES = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 
