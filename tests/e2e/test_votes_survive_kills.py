@@ -18,6 +18,12 @@ from solders.keypair import Keypair
 
 from app.demo.doors import SignedIn, reason
 from domain.ids import MarketId, virtual_shard
+from domain.merkle import Frontier
+from domain.tally import VoteType
+from domain.votelog import leaf_of
+from storage.database import database_pool
+from storage.reads import MarketReads
+from storage.vote_log import VoteLog
 from tests.support.eventually import eventually_async
 from tests.support.system import RunningSystem, create_markets, new_market_id
 from zmart.v1 import vote_service_pb2, vote_service_pb2_grpc
@@ -46,6 +52,8 @@ class Storm:
 
     votes: vote_service_pb2_grpc.VoteServiceAsyncStub
     acknowledged: dict[tuple[MarketId, str], str] = field(default_factory=dict)
+    places: dict[tuple[MarketId, int], tuple[str, str]] = field(default_factory=dict)
+    """(market, sequence) -> (vote_id, leaf hash), as the receipts say."""
     repeated: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
 
@@ -82,6 +90,7 @@ class Storm:
                 self.repeated += 1
             else:
                 self.acknowledged[market, wallet.wallet] = answer.vote_id
+                self.places[market, answer.receipt.sequence] = (answer.vote_id, answer.receipt.leaf_hash)
                 return
 
 
@@ -154,6 +163,7 @@ async def test_twenty_thousand_votes_under_kills_are_all_there_and_all_once(own_
     assert storm.refusals == Counter(), "every vote is new and its market is open"
     await compare(database, storm, total)
     await database.close()
+    await compare_logs(own_system.connection["database_url"], storm, markets)
 
 
 async def compare(database: asyncpg.Connection, storm: Storm, total: int) -> None:
@@ -170,3 +180,17 @@ async def compare(database: asyncpg.Connection, storm: Storm, total: int) -> Non
         "SELECT channel FROM feed_outbox GROUP BY channel HAVING count(*) <> max(seq) - min(seq) + 1 OR min(seq) <> 1"
     )
     assert gaps == []
+
+
+async def compare_logs(database_url: str, storm: Storm, markets: list[MarketId]) -> None:
+    """Every receipt names its own place in a log, and the stored frontier is that of the rows as they are now."""
+    database = await database_pool(database_url, size=1)
+    for market in markets:
+        entries = await VoteLog(database).entries(market, VoteType.PROPOSAL)
+        leaves = [leaf_of(each.entry) for each in entries]
+        told = [storm.places[market, sequence] for sequence in range(1, len(entries) + 1)]
+        assert told == [(each.entry.vote_id, leaf.hex()) for each, leaf in zip(entries, leaves, strict=True)]
+        found = await MarketReads(database).get(market)
+        assert found and found[0].proposal_log == Frontier().plus_all(leaves)
+    await database.close()
+    assert len(storm.places) == len(storm.acknowledged)
