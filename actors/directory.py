@@ -59,6 +59,7 @@ class Directory:
             self._lock.notify_all()
         for link in list(self._links.values()):
             link.wake()
+        self._have_waiters_look()
 
     async def ready(self, virtual_shards: int, timeout_s: float) -> bool:
         """Wait until an owner is known for every virtual shard; False when that takes longer than `timeout_s`."""
@@ -72,27 +73,36 @@ class Directory:
     async def submit(self, command: Command) -> Answer:
         """Have the market's actor carry out a command; raises OutcomeUnknown, NotReached or Overloaded."""
         assert self._loop is not None, "start() comes first"
-        expires_at_s = time.monotonic() + COMMAND_S_MAX
+        expires_at_s, in_doubt = time.monotonic() + COMMAND_S_MAX, False
         while True:
-            link = await self._link_for(virtual_shard(command.market_id), expires_at_s)
-            future: asyncio.Future[Answer] = self._loop.create_future()
-            link.put(Waiting(command, future, expires_at_s, size_bytes(command)))
-            answer = await future
+            try:
+                link = await self._link_for(virtual_shard(command.market_id), expires_at_s)
+                future: asyncio.Future[Answer] = self._loop.create_future()
+                link.put(Waiting(command, future, expires_at_s, size_bytes(command)))
+                answer = await future
+            except (NotReached, Overloaded) as failure:
+                raise _honest(failure, in_doubt=in_doubt) from failure
             if not isinstance(answer, WrongOwner):
                 return answer
+            in_doubt = in_doubt or answer.in_doubt
             await self._news(min(expires_at_s, time.monotonic() + MOVED_S))  # the new owner's `Moved` is on its way
 
     async def submit_many(self, commands: Sequence[Command]) -> list[Answer | Failure]:
         """The same for many: each with an answer or with what `submit` would raise, in order; none has a task."""
         expires_at_s = time.monotonic() + COMMAND_S_MAX
         answers: dict[int, Answer | Failure] = {}
+        doubted: set[int] = set()
         left = list(range(len(commands)))
         while left:
             answers.update(zip(left, await self._round([commands[index] for index in left], expires_at_s), strict=True))
             left = [index for index in left if isinstance(answers[index], WrongOwner)]
+            doubted.update(index for index in left if answers[index] == WrongOwner(in_doubt=True))
             if left:
                 await self._news(min(expires_at_s, time.monotonic() + MOVED_S))
-        return [answers[index] for index in range(len(commands))]
+        return [
+            _honest(answer, in_doubt=index in doubted) if isinstance(answer, Failure) else answer
+            for index, answer in sorted(answers.items())
+        ]
 
     async def _round(self, commands: Sequence[Command], expires_at_s: float) -> list[Answer | Failure]:
         """Queue all of them, those without an owner last, then wait for each."""
@@ -124,12 +134,12 @@ class Directory:
         future: asyncio.Future[Answer] = self._loop.create_future()
         try:
             link.put(Waiting(command, future, expires_at_s, size_bytes(command)))
-        except Overloaded as failure:
+        except (Overloaded, NotReached) as failure:
             return failure
         return future
 
     async def _link_for(self, vshard: int, expires_at_s: float) -> Link:
-        while time.monotonic() < expires_at_s:
+        while time.monotonic() < expires_at_s and not self._stopping.is_set():
             link = self._link(vshard)
             if link is not None:
                 return link
@@ -166,6 +176,9 @@ class Directory:
             if moved.slot not in self._links and self._loop is not None:
                 self._links[moved.slot] = Link(self, moved.slot, self._admin_port, self._loop, self._stopping)
             self._lock.notify_all()
+        self._have_waiters_look()
+
+    def _have_waiters_look(self) -> None:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._tell_changed)
@@ -195,6 +208,11 @@ class Directory:
             if isinstance(message, Moved):
                 self.moved(message)
         context.renew()
+
+
+def _honest(failure: Failure, *, in_doubt: bool) -> Failure:
+    """Who was asked before and never answered may have done it: then nobody can say that nothing was done."""
+    return OutcomeUnknown(COMMAND_S_MAX) if in_doubt else failure
 
 
 async def _settled(waiting: asyncio.Future[Answer] | Failure) -> Answer | Failure:

@@ -31,6 +31,13 @@ class _Round:
 
 
 @dataclass(frozen=True, slots=True)
+class _Notice:
+    """One message for each of some actors, none of which answers."""
+
+    messages: tuple[tuple[Any, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Spawn:
     """Create an actor for each `Install`."""
 
@@ -58,6 +65,9 @@ class Doorkeeper(Actor):  # type: ignore[misc]  # Thespian ships no types
         match message:
             case _Round(messages):
                 self._asker, self._awaited, self._answers = sender, len(messages), []
+                for address, each in messages:
+                    self.send(address, each)
+            case _Notice(messages):
                 for address, each in messages:
                     self.send(address, each)
             case _Spawn(installs):
@@ -113,6 +123,12 @@ class Household:
         addressed = tuple((self._residents[market_id], message) for market_id, message in messages.items())
         gathered = self._system.ask(self._doorkeeper, _Round(addressed), None)
         return {answer.market_id: answer for answer in gathered.values}
+
+    def notify(self, messages: Mapping[MarketId, Any]) -> None:
+        """Give each named actor a message that it does not answer; all of them have it when this returns."""
+        if messages:
+            addressed = tuple((self._residents[market_id], message) for market_id, message in messages.items())
+            self._system.tell(self._doorkeeper, _Notice(addressed))
 
     def evict(self, market_id: MarketId) -> None:
         """Let one actor go; its market is loaded again on the next touch."""

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.context import SLICE_S, Context, own_name
-from actors.messages import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Answer, Batch, Moved, Result
+from actors.messages import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Answer, Batch, Moved, Result, WrongOwner
 from domain.commands import CastVote, Command, DescribeMarket
 
-REPLY_S_MAX = 0.25
-"""How long a link waits for a result before it sends the same batch again."""
+REPLY_S_MIN = 0.25
+"""How long a link waits for a result before it sends the same batch again, at first."""
+REPLY_S_MAX = 2.0
+"""Each wait in vain is twice the last: a machine that is slow, not deaf, is not given the same work twice for ever."""
 COMMAND_S_MAX = 5.0
 """After this long the caller is told that the outcome is unknown, or that nothing was sent."""
 QUEUED_MAX = 8192
@@ -107,7 +109,9 @@ class Link:
         threading.Thread(target=self._run, name=f"link-{slot}", daemon=True).start()
 
     def put(self, waiting: Waiting) -> None:
-        """Queue a command; raises Overloaded when too many wait."""
+        """Queue a command; raises Overloaded when too many wait, NotReached once everything stops."""
+        if self._stopping.is_set():
+            raise NotReached(0.0)
         queued = self._queue.qsize()
         if queued >= QUEUED_MAX:
             raise Overloaded(queued)
@@ -122,6 +126,15 @@ class Link:
             batch = self._gather()
             if batch:
                 self._settle(batch, *self._deliver(batch))
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Answer what is queued and will not be sent any more."""
+        left: list[Waiting | None] = [self._held]
+        with contextlib.suppress(queue.Empty):
+            while True:
+                left.append(self._queue.get_nowait())
+        self._call(_reject_all, [waiting for waiting in left if waiting is not None], NotReached)
 
     def _gather(self) -> list[Waiting]:
         """Wait for a command, then take what else is there, within the bounds of a message."""
@@ -154,22 +167,23 @@ class Link:
         except queue.Empty:
             return None
 
-    def _deliver(self, batch: Sequence[Waiting]) -> tuple[Result | None, bool]:
-        """Send until there is a result or time is up; returns the result and whether anything was sent at all."""
+    def _deliver(self, batch: Sequence[Waiting]) -> tuple[Result | None, int]:
+        """Send until there is a result or time is up; returns the result and how often the batch was sent."""
         self._batch_id += 1
         until_s = max(waiting.expires_at_s for waiting in batch)
         commands = tuple(waiting.command for waiting in batch)
-        sent = False
+        sent, patience_s = 0, REPLY_S_MIN
         while time.monotonic() < until_s and not self._stopping.is_set():
             place = self._directory.place(self._slot)
             if place is None:
-                self._directory.wait_for_news(REPLY_S_MAX)
+                self._directory.wait_for_news(REPLY_S_MIN)
                 continue
-            sent = True
+            sent += 1
             message = Batch(self._gateway, self._batch_id, place.epochs, commands)
-            result = self._exchange(place, message, min(time.monotonic() + REPLY_S_MAX, until_s))
+            result = self._exchange(place, message, min(time.monotonic() + patience_s, until_s))
             if result is not None:
                 return result, sent
+            patience_s = min(2 * patience_s, REPLY_S_MAX)
             if self._directory.place(self._slot) is place:
                 self._directory.silent()
                 self._context.renew()
@@ -184,16 +198,21 @@ class Link:
             message = self._context.listen(SLICE_S)
         return message
 
-    def _settle(self, batch: Sequence[Waiting], result: Result | None, sent: bool) -> None:
+    def _settle(self, batch: Sequence[Waiting], result: Result | None, sent: int) -> None:
         """Answer every caller, in their event loop, with one call for the whole batch."""
         if result is not None:
-            self._call(_resolve_all, batch, result.answers)
+            self._call(_resolve_all, batch, result.answers if sent == 1 else _doubted(result.answers))
         else:
             self._call(_reject_all, batch, OutcomeUnknown if sent else NotReached)
 
     def _call(self, settle: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             self._loop.call_soon_threadsafe(settle, *args)
+
+
+def _doubted(answers: Sequence[Answer]) -> Sequence[Answer]:
+    """An earlier sending was not answered: that this owner is the wrong one does not say that nothing was done."""
+    return [WrongOwner(in_doubt=True) if isinstance(answer, WrongOwner) else answer for answer in answers]
 
 
 def _resolve_all(batch: Sequence[Waiting], answers: Sequence[Answer]) -> None:

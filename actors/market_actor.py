@@ -12,7 +12,7 @@ from typing import Any
 from thespian.actors import Actor
 
 from actors.effects import change_of
-from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Install, Keep, Kept
+from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Install, Keep
 from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
 from domain.counting import Places, Taken, count
@@ -43,7 +43,7 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
         """Answer a message of the shard."""
-        reply: Admitted | Drafted | Kept | Broken | None
+        reply: Admitted | Drafted | Broken | None
         try:
             reply = self._answer(message)
         except Exception as error:  # the one place where a bug of the rules ends
@@ -51,7 +51,7 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         if reply is not None:
             self.send(sender, reply)
 
-    def _answer(self, message: Any) -> Admitted | Drafted | Kept | None:
+    def _answer(self, message: Any) -> Admitted | Drafted | None:
         match message:
             case Install(market_id, market, deadline):
                 self._market_id, self._market, self._deadline = market_id, market, deadline
@@ -63,7 +63,6 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
                 return self._decide(commands, rules, now)
             case Keep():
                 self._market, self._deadline = self._draft
-                return Kept(self._market_id, self._market.version if self._market else 0)
             case _:  # Thespian's own, such as ActorExitRequest
                 pass
         return None

@@ -32,7 +32,12 @@ BATCH_BYTES_MAX = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class WrongOwner:
-    """The shard does not own this market under the epoch the sender knew; nothing was done."""
+    """The shard does not own this market under the epoch the sender knew; it has done nothing.
+
+    `in_doubt` is set by a link that had asked before and got no answer: whom it asked then may have done it.
+    """
+
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,15 +260,7 @@ class Drafted:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The draft is committed: it is the market now. Answered by `Kept`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The market stands at this version."""
-
-    market_id: MarketId
-    version: int
+    """The draft is committed: it is the market now. No answer."""
 
 
 @dataclass(frozen=True, slots=True)

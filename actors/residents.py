@@ -111,7 +111,8 @@ class Residents:
 
     def keep(self, drafts: Sequence[Drafted]) -> None:
         """These drafts are durable: they are the markets now, with their deadlines."""
-        self.household.round({draft.market_id: Keep() for draft in drafts})
+        kept = Keep()
+        self.household.notify({draft.market_id: kept for draft in drafts})
         for draft in drafts:
             self.alarms.set(draft.market_id, draft.deadline)
             self.planned_work = self.planned_work or bool(draft.change and draft.change.planned)

@@ -153,3 +153,46 @@ async def test_a_place_that_is_told_again_is_no_move(directory: Directory) -> No
     moved = directory.place("told/0")
     assert moved is not None
     assert moved.address == "elsewhere"
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_after_doubt_nobody_says_that_nothing_was_done(directory: Directory, many: bool) -> None:
+    link = owns(directory, "a", range(VIRTUAL_SHARDS))
+
+    def doubtful(_: Any) -> Answer:
+        link.answer = lambda _: Overloaded(1)
+        return WrongOwner(in_doubt=True)
+
+    link.answer = doubtful
+    with pytest.raises(OutcomeUnknown):
+        await submitted(directory, cast(1, MARKETS[0]), many=many)
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_wrong_owner_who_was_asked_first_leaves_no_doubt(directory: Directory, many: bool) -> None:
+    link = owns(directory, "a", range(VIRTUAL_SHARDS))
+
+    def denying(_: Any) -> Answer:
+        link.answer = lambda _: Overloaded(1)
+        return WrongOwner()
+
+    link.answer = denying
+    with pytest.raises(Overloaded):
+        await submitted(directory, cast(1, MARKETS[0]), many=many)
+
+
+async def test_who_waits_for_an_owner_at_the_end_is_told_that_nothing_was_sent(directory: Directory) -> None:
+    waiting = asyncio.create_task(directory.submit(cast(1, MARKETS[0])))
+    await asyncio.sleep(0)
+    directory.stop()
+    with pytest.raises(NotReached):
+        await waiting
+
+
+async def submitted(directory: Directory, command: CastVote, *, many: bool) -> Answer:
+    if not many:
+        return await directory.submit(command)
+    (answer,) = await directory.submit_many([command])
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
