@@ -22,10 +22,14 @@ What no patch cures, and is therefore a rule:
 
 import contextlib
 import ctypes
+import errno
 import importlib.metadata
 import logging
+import math
 import multiprocessing
 import os
+import select
+import selectors
 import signal
 import sys
 from collections.abc import Callable
@@ -83,6 +87,7 @@ def harden(
     _listen_on_advertised_address()
     _seal_frames(SealedPickle(secret, admitted))
     _describe_no_messages()
+    _wait_cheaply()
     _fix_lifecycle()
     transport.DEFAULT_MAX_TRANSMIT_PERIOD = TRANSMIT_MAX  # stock: 5 minutes in one of 20 slots for a peer that hangs
     _settings = wanted
@@ -185,6 +190,70 @@ def _kind_and_sender(self: Any) -> str:
 
 def _receive(actor: Any, message: Any, sender: Any) -> None:
     actor.receiveMessage(message, sender)
+
+
+class _Poll:
+    """What the transport asks of a selector, by `poll`: stock makes an epoll for every wait, ten calls of the kernel.
+
+    It registers a descriptor for one thing at a time.
+    """
+
+    EVENT_READ, EVENT_WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+    def __init__(self) -> None:
+        self._events: dict[int, int] = {}
+
+    @classmethod
+    def DefaultSelector(cls) -> "_Poll":  # noqa: N802  # the name in the module that this stands in for
+        return cls()
+
+    def register(self, fd: int, event: int) -> None:
+        if fd < 0:
+            raise ValueError(f"Invalid file descriptor: {fd}")
+        self._events[fd] = event
+
+    def select(self, timeout_s: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        poll = select.poll()
+        for fd, event in self._events.items():
+            poll.register(fd, select.POLLIN if event == self.EVENT_READ else select.POLLOUT)
+        ready = poll.poll(None if timeout_s is None else math.ceil(timeout_s * 1_000))
+        return [self._told(fd, happened) for fd, happened in ready]
+
+    def _told(self, fd: int, happened: int) -> tuple[selectors.SelectorKey, int]:
+        """Trouble is what was waited for, so that the read or the write meets it."""
+        if happened & select.POLLNVAL:
+            raise OSError(errno.EBADF, f"descriptor {fd} is closed")
+        return selectors.SelectorKey(fd, fd, self._events[fd], None), self._events[fd]
+
+    def close(self) -> None:
+        self._events.clear()
+
+
+def _wait_cheaply() -> None:
+    """Fewer calls of the kernel for a message: 0.5 ms of CPU there and back instead of 1.3, both sides together."""
+    TCPTransport.selectors = _Poll
+    TCPTransport.TCPTransport._next_XMIT_2 = _going_on_to_the_answer(TCPTransport.TCPTransport._next_XMIT_2)
+    system = simpleSystemBase.ActorSystemBase
+    system._realizeWakeups = _only_if_there_are_any(system._realizeWakeups)
+
+
+def _going_on_to_the_answer(send: Callable[..., Any]) -> Callable[..., Any]:
+    """Stock waits until the socket can be written once more, in order to do nothing."""
+
+    def sent(self: Any, intent: Any) -> Any:
+        goes_on = send(self, intent)
+        is_written = goes_on and intent.stage == self._XMITStepShutdownWrite
+        return self._next_XMIT_3(intent) if is_written else goes_on
+
+    return sent
+
+
+def _only_if_there_are_any(realize: Callable[..., None]) -> Callable[..., None]:
+    def realized(self: Any) -> None:
+        if self._wakeUps:
+            realize(self)
+
+    return realized
 
 
 # --- life and death -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,11 +47,18 @@ EXIT_NO_START = 76
 TURN_S_MAX = 0.5
 """The longest pause between two looks at the timers, the settlements and the database session."""
 TURN_S_MIN = 0.001
+ANNOUNCE_S = 0.02
+"""The shortest pause between two hints to the notifier: each is a transaction, and it carries 500 rows at a time."""
 GATEWAYS_MAX = 64
 """Gateways whose last result is kept for a repeat; the one that was silent longest leaves first."""
 
 log = structlog.get_logger("shard")
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Announce:
+    """Payload of the wakeup for a hint that had to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,8 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._agent: Any = None
         self._answered: dict[str, Result] = {}
         self._draining = False
+        self._announced_at_s = 0.0
+        self._will_announce = False
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
         """Handle one message; whatever goes wrong ends the process."""
@@ -83,6 +93,9 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def _receive(self, message: Any, sender: Any) -> None:
         match message:
+            case WakeupMessage(payload=_Announce()):
+                self._will_announce = False
+                self._after_commit()
             case WakeupMessage():
                 self._turn()
             case Batch():
@@ -171,12 +184,23 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def _after_commit(self) -> None:
         """Wake the notifier and the chain agent; both also look by themselves, so a lost hint costs time only."""
-        assert self._core is not None
-        assert self._journal is not None
-        if self._core.residents.has_news:
-            self._core.residents.has_news = False
-            self._run(self._journal.announce_outbox())
+        if self._core is not None and self._core.residents.has_news and not self._will_announce:
+            self._announce()
         self._tell_agent()
+
+    def _announce(self) -> None:
+        """Give the notifier its hint now, or when the last one is long enough ago."""
+        assert self._core is not None
+        if self._journal is None:
+            return
+        wait_s = self._announced_at_s + ANNOUNCE_S - time.monotonic()
+        if wait_s > 0:
+            self._will_announce = True
+            self.wakeupAfter(timedelta(seconds=wait_s), _Announce())
+            return
+        self._core.residents.has_news = False
+        self._run(self._journal.announce_outbox())
+        self._announced_at_s = time.monotonic()
 
     def _tell_agent(self) -> None:
         if self._core is not None and self._core.residents.planned_work and self._agent is not None:

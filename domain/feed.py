@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.ids import MarketId
-from domain.market import Market
+from domain.market import Market, changed
 from domain.tally import VoteType
 
 
@@ -48,7 +48,7 @@ def announce(before: Market | None, after: Market, version: int) -> tuple[Market
     messages = _numbered(market, after.market_seq, told) + _numbered(
         votes, after.votes_seq, [("VOTE_UPDATE", update) for update in updates]
     )
-    moved = replace(
+    moved = changed(
         after,
         version=version,
         market_seq=after.market_seq + len(told),

@@ -6,7 +6,9 @@ on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, assert_never
 
 from domain import events as ev
@@ -97,6 +99,21 @@ class Market:
             self.confirmed_likes,
             self.confirmed_dislikes,
         )
+
+
+_fields = [field.name for field in fields(Market)]
+_values = attrgetter(*_fields)
+_put: dict[str, Callable[[Market, object], None]] = {name: vars(Market)[name].__set__ for name in _fields}
+
+
+def changed(market: Market, **changes: object) -> Market:
+    """What `dataclasses.replace` gives, in 3 us instead of 9: every batch of votes makes two copies of a market."""
+    copy = object.__new__(Market)
+    for put, value in zip(_put.values(), _values(market), strict=True):
+        put(copy, value)
+    for name, value in changes.items():
+        _put[name](copy, value)
+    return copy
 
 
 def evolve(market: Market | None, event: ev.Event) -> Market:
@@ -223,5 +240,5 @@ _COPIED = (
 def _counted(market: Market, event: ev.VotesCounted) -> Market:
     tally, log = market.tally(event.vote_type).plus(event.counted), market.log(event.vote_type).plus_all(event.leaves)
     if event.vote_type is VoteType.PROPOSAL:
-        return replace(market, proposal=tally, proposal_log=log)
-    return replace(market, dispute=tally, dispute_log=log)
+        return changed(market, proposal=tally, proposal_log=log)
+    return changed(market, dispute=tally, dispute_log=log)

@@ -576,7 +576,8 @@ ORDER BY settled_at, id
 LIMIT $2;
 
 -- name: announce_outbox
-NOTIFY zmart_outbox;
+-- A hint: it need not be on disk before it is told, and a NOTIFY of its own would wait for that.
+BEGIN; SET LOCAL synchronous_commit = off; NOTIFY zmart_outbox; COMMIT;
 
 -- name: ping
 SELECT 1;

@@ -19,7 +19,7 @@ from domain.commands import (
 from domain.decisions import decide
 from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
-from domain.market import VOTABLE_STATE, Market, evolve
+from domain.market import VOTABLE_STATE, Market, changed, evolve
 from domain.merkle import Frontier, leaf_hash
 from domain.observed import ObservedMarket
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, VotingClosing, WrongState
@@ -502,3 +502,12 @@ def test_a_pair_is_not_corrected_by_an_old_read_nor_while_an_attempt_is_under_wa
 def test_an_ordinary_look_corrects_nothing() -> None:
     seen = when(confirmed(), ObserveMarket(market_id(), observed(slot=99, proposal_likes=1, total_volume=5)))
     assert seen == (ev.MarketObserved(observed(slot=99, proposal_likes=1, total_volume=5)),)
+
+
+def test_a_changed_market_is_another_one_with_the_rest_as_it_was() -> None:
+    before = market()
+    after = changed(before, version=7, proposal=Tally(1, 0, 1, 0))
+    assert after == replace(before, version=7, proposal=Tally(1, 0, 1, 0))
+    assert before == market()
+    with pytest.raises(KeyError):
+        changed(before, no_such_field=1)
