@@ -148,9 +148,10 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
     def _pause_s(self) -> float:
         assert self._core is not None
         next_at_s = self._core.residents.alarms.next_at_s(ClockName.CHAIN)
-        chain_s = self._core.residents.chain.unix_s(self._core.monotonic_s())
-        if next_at_s is None or chain_s is None:
-            return TURN_S_MAX
+        chain = self._core.residents.chain
+        chain_s = chain.unix_s(self._core.monotonic_s())
+        if next_at_s is None or chain_s is None or chain.config is None:
+            return TURN_S_MAX  # without a GlobalConfig nothing fires, however long it has been due
         return min(max(next_at_s - chain_s, TURN_S_MIN), TURN_S_MAX)
 
     def _batch(self, batch: Batch, sender: Any) -> None:

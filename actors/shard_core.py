@@ -97,7 +97,7 @@ class ShardCore:
         for index, answer in answers.items():
             if isinstance(answer, Failed):  # a bug of ours must not make a deadline be forgotten
                 self.residents.alarms.set(due[index], Deadline(int(settings.wall_s()) + BROKEN_RETRY_S, ClockName.WALL))
-        await self.residents.tell_of_bugs()
+        await self.residents.tidy()
         return len(due)
 
     async def _look_at_windows(self) -> None:
@@ -112,7 +112,7 @@ class ShardCore:
         settled = await self._journal.settlements(tuple(self.epochs), SETTLEMENTS_MAX)
         commands = [SettleIntent(settlement.intent.market_id, settlement) for settlement in settled]
         answers = await self._decide(dict(enumerate(commands)))
-        await self.residents.tell_of_bugs()
+        await self.residents.tidy()
         return sum(isinstance(answer, Done) for answer in answers.values())
 
     def hear(self, clock: ChainClock | None, config: ChainConfig | None) -> None:

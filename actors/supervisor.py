@@ -198,6 +198,7 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._undrained.discard(child.slot)
         if self._draining is not None:
             log.info("child ended", slot=child.slot)
+            self._drained(None)  # one that dies while it drains has nothing in flight any more either
             return
         log.warning("child lost", slot=child.slot, why=why, restart_in_s=delay_s, failures=child.failures)
         if delay_s:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -71,7 +72,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".zmart"), description="State of the embedded parts, generated keys, logs")
     run_id: str = Field("", description="Marks every process of one `zmart up`; set by it")
     host: str = Field("127.0.0.1", description="Address that the servers listen on")
-    node_name: str = Field("local", description="This host's name in the table of virtual shards")
+    node_name: str = Field(
+        default_factory=lambda: socket.gethostname(),
+        min_length=1,
+        description="This host's name in the table of virtual shards; two of one name would end each other's shards",
+    )
 
     port_base: int | None = Field(None, description="Moves every port: Envoy N, gRPC N+1, bridge N+2 and so on")
     envoy_port: int | None = Field(None, description="The front door; default 8080")

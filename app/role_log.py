@@ -20,6 +20,8 @@ class RoleLog:
     def __init__(self, directory: Path, name: str, bytes_max: int = LOG_BYTES_MAX) -> None:
         self.path = directory / f"{name}.log"
         self._bytes_max = bytes_max
+        self._began_at = self.path.stat().st_size if self.path.exists() else 0
+        """Where this run's lines begin; what another run wrote says nothing about this one."""
 
     def open(self) -> int:
         """A descriptor for the child to write to; the caller closes its own copy."""
@@ -33,12 +35,13 @@ class RoleLog:
         partial = self.path.with_suffix(".log.1.partial")
         shutil.copy(self.path, partial)
         os.truncate(self.path, 0)
+        self._began_at = 0
         partial.replace(self.path.with_suffix(".log.1"))
 
     def tail(self) -> str:
-        """The last 20 lines, for an error message; empty when nothing was written."""
+        """The last 20 lines of this run, for an error message; empty when nothing was written."""
         if not self.path.exists():
             return ""
         with self.path.open("rb") as file:
-            file.seek(-min(TAIL_BYTES_MAX, self.path.stat().st_size), os.SEEK_END)
+            file.seek(max(self.path.stat().st_size - TAIL_BYTES_MAX, self._began_at))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-TAIL_LINES:])

@@ -40,6 +40,10 @@ class StartFailed(Exception):
         self.role_name, self.reason, self.log_tail = role_name, reason, log_tail
 
 
+class StartAborted(Exception):
+    """The run was told to stop before everything had started."""
+
+
 class RoleEnded(Exception):
     """A role that is not to be restarted has ended."""
 
@@ -179,16 +183,21 @@ class Runner:
         logs_dir: Path,
         on_restart: Callable[[str], None] = lambda _role_name: None,
         clock: Callable[[], float] = time.monotonic,
+        aborting: threading.Event | None = None,
     ) -> None:
-        """`on_restart(role_name)` is called from watch() when a restarted role is ready again (its pid is new)."""
+        """`on_restart(role_name)` is called from watch() when a restarted role is ready again (its pid is new).
+
+        Once `aborting` is set, no start goes on.
+        """
         self.run_id = run_id
         self._logs_dir = logs_dir
         self._on_restart = on_restart
         self._clock = clock
+        self._aborting = aborting or threading.Event()
         self._children: dict[str, _Child] = {}
 
     def start(self, role: Role) -> None:
-        """Start a role and return when it is ready; raises StartFailed, with the role stopped, if it is late."""
+        """Start a role and return when it is ready; raises StartFailed or StartAborted, with the role stopped."""
         if role.name in self._children:
             raise ValueError(f"role {role.name} was started twice")
         env = {**os.environ, **role.env, RUN_ID_VARIABLE: self.run_id}
@@ -236,6 +245,8 @@ class Runner:
     def _bring_up(self, child: _Child) -> None:
         deadline = self._clock() + child.role.start_timeout_s
         while True:
+            if self._aborting.is_set():
+                raise StartAborted
             reason = self._advance(child)
             if child.process is not None and not child.alive():
                 raise StartFailed(child.role.name, f"exited with status {child.exit_status}", child.log_file.tail())

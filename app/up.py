@@ -34,7 +34,7 @@ from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres,
 from app.identities import service_keys, tokens, webhook_secrets
 from app.roles import INDEXER_STATUS_FILE
 from app.roles_actors import STATUS_FILE
-from app.runner import TICK_S, NotReady, Role, RoleEnded, Runner, StartFailed
+from app.runner import TICK_S, NotReady, Role, RoleEnded, Runner, StartAborted, StartFailed
 from app.wiring import database_url
 from identity import OPERATOR_TTL_S, Tier
 from storage.migrate import MigrationsDiffer, migrate
@@ -56,11 +56,13 @@ def run(settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    system = System(settings.model_copy(update={"run_id": settings.run_id or secrets.token_hex(8)}))
+    system = System(settings.model_copy(update={"run_id": settings.run_id or secrets.token_hex(8)}), stop)
     try:
         system.start()
         announce(system.connection)
         system.watch(stop)
+    except StartAborted:
+        return 0
     except FAILURES as failure:
         click.echo(str(failure), err=True)
         return 1
@@ -72,17 +74,21 @@ def run(settings: Settings) -> int:
 class System:
     """The roles of one `zmart up`, in the order in which they need each other. Main thread only."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event | None = None) -> None:
+        """`stop` is obeyed while the roles start, too."""
         self.settings = settings
         self.data_dir = settings.data_dir.absolute()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.runner = Runner(settings.run_id, self.data_dir / "logs")
+        self.runner = Runner(settings.run_id, self.data_dir / "logs", aborting=stop)
         self.connection: dict[str, Any] = {}
         self._env: dict[str, str] = {}
         self._lock: TextIO | None = None
 
     def start(self) -> None:
-        """Start and wait for every role, then write connection.json; raises StartFailed, and `stop` clears up."""
+        """Start and wait for every role, then write connection.json; `stop` clears up.
+
+        Raises StartFailed, or StartAborted when told to stop meanwhile.
+        """
         self._lock = hold(self.data_dir / LOCK_FILE)
         self._refuse_taken_ports()
         read_rules(self.settings.alert_rules)  # whoever starts the system hears of it, not a log
@@ -94,12 +100,13 @@ class System:
             self.runner.start(self._role("ledger", self._ledger_ready, argv=("ledger",)))
         (self.data_dir / STATUS_FILE).unlink(missing_ok=True)
         self.runner.start(self._role("actors", self._actors_ready))
+        # Before those whom it forwards to, so that it stops after them: calls in flight through it are answered.
+        self.runner.start(self._envoy().role())
         self.runner.start(self._role("grpc", self._grpc_ready))
         self.runner.start(self._role("notifier", lambda: None))
         self.runner.start(self._role("alerts", lambda: None))
         self.runner.start(self._role("bridge", self._bridge_ready))
         self.runner.start(self._role("indexer", self._indexer_ready))
-        self.runner.start(self._envoy().role())
         if self.settings.solana_rpc_url is None:
             self._register_webhook()
         self.connection = self._connection(database_url, redis_url)
@@ -275,7 +282,7 @@ class System:
         pids |= {name: [tree[name]] for name in ("launcher", "admin", "supervisor") if name in tree}
         try:
             pids["shard"] = asyncio.run(shard_pids(self._env["ZMART_DATABASE_URL"]))
-        except (OSError, asyncpg.PostgresError, TimeoutError):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             pids["shard"] = []  # the database is away; the next look tells
         return pids
 
@@ -325,11 +332,11 @@ FAILURES = (
 
 async def shard_pids(database_url: str) -> list[int]:
     """The processes that own virtual shards."""
-    connection = await asyncpg.connect(database_url, timeout=PROBE_S)
+    connection = await asyncpg.connect(database_url, timeout=PROBE_S, command_timeout=PROBE_S)
     try:
         rows = await connection.fetch("SELECT DISTINCT pid FROM virtual_shards WHERE pid IS NOT NULL ORDER BY pid")
     finally:
-        await connection.close()
+        await connection.close(timeout=PROBE_S)
     return [row["pid"] for row in rows]
 
 

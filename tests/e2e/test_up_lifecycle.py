@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
+import psutil
 import pytest
 from solders.keypair import Keypair
 
-from app.demo.doors import reason
+from app.demo.doors import Doors, SignedIn, reason
 from app.demo.run import running_system
 from app.embedded import free_port_base
 from app.up import CONNECTION_FILE, read_connection
-from tests.support.eventually import eventually
+from domain.ids import MarketId
+from tests.support.eventually import eventually, eventually_async
 from tests.support.processes import alive, family_of, processes_of_run
 from tests.support.system import FAST, RunningSystem, create_markets, new_market_id
 from tests.support.valkey import ValkeyServer
+from zmart.v1 import vote_service_pb2, vote_service_pb2_grpc
 
 
 async def test_a_killed_system_leaves_no_process_and_its_successor_knows_every_vote(tmp_path: Path) -> None:
@@ -99,3 +105,64 @@ async def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: 
     assert process.returncode == 1
     assert f":{grpc_port} (grpc) is taken" in said.decode()
     assert not (tmp_path / "postgres").exists()
+
+
+async def test_calls_in_flight_through_the_front_door_are_answered_before_it_closes(tmp_path: Path) -> None:
+    """Frozen shards hold the calls until the stop is under way."""
+    market_id, voters = new_market_id(), [Keypair() for _ in range(10)]
+    with running_system(tmp_path, FAST) as connection:
+        system = RunningSystem(connection, tmp_path)
+        async with (
+            system.doors() as doors,
+            grpc.aio.insecure_channel(connection["envoy_url"].removeprefix("http://")) as channel,
+        ):
+            await create_markets(doors, [market_id])
+            await doors.cast(system.token(Keypair()), market_id, "like")
+            votes = vote_service_pb2_grpc.VoteServiceStub(channel)
+            signal_all(connection["pids"]["shard"], signal.SIGSTOP)
+            calls = [cast(votes, system.token(voter), market_id) for voter in voters]
+            await votes.GetTally(vote_service_pb2.GetTallyRequest(market_id=market_id))  # came after them, by one way
+            os.kill(connection["pids"]["up"][0], signal.SIGTERM)
+            await eventually_async(lambda: told_to_go_elsewhere(doors, market_id))
+            signal_all(connection["pids"]["shard"], signal.SIGCONT)
+            assert all([(await call).success for call in calls])
+
+
+async def told_to_go_elsewhere(doors: Doors, market_id: MarketId) -> bool:
+    try:
+        await doors.tally(market_id)
+    except grpc.aio.AioRpcError as error:
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    return False
+
+
+def cast(
+    votes: vote_service_pb2_grpc.VoteServiceAsyncStub, voter: SignedIn, market_id: MarketId
+) -> grpc.aio.UnaryUnaryCall[Any, Any]:
+    request = vote_service_pb2.CastProposalVoteRequest(market_id=market_id, vote="like")
+    return votes.CastProposalVote(request, metadata=(("authorization", f"Bearer {voter.token}"),), timeout=20.0)
+
+
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # the supervisor may have ended one that did not answer
+            os.kill(pid, number)
+
+
+def test_a_stop_is_obeyed_while_the_system_still_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app", "up", "--data-dir", str(tmp_path)]
+    command += ["--port-base", str(free_port_base(8))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as starting:
+        family: set[psutil.Process] = set()
+
+        def has_begun() -> bool:
+            family.update(family_of(starting.pid))
+            return (tmp_path / "logs" / "postgres.log").exists()
+
+        eventually(has_begun, timeout_s=30)
+        starting.terminate()
+        words, _ = starting.communicate(timeout=60)
+    assert starting.returncode == 0, words
+    assert "zmart is ready" not in words
+    assert not (tmp_path / "logs" / "envoy.log").exists(), "what had not begun was not begun any more"
+    eventually(lambda: not alive(family), timeout_s=10)

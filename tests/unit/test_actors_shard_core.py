@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actors import market_actor
+from actors.household import Household
 from actors.messages import Answer, Batch, Failed, WrongOwner
 from actors.shard_core import BROKEN_RETRY_S, ShardCore, ShardSettings
 from domain.attempts import ATTEMPTS_MAX, WINDOW_S
@@ -337,3 +338,14 @@ async def test_repeats_of_a_vote_are_not_attempts(bench: Bench) -> None:
     for _ in range(3 * ATTEMPTS_MAX):
         (answer,) = await bench.send(ballot(1, request_id=key))
         assert isinstance(answer, VoteTaken)
+
+
+async def test_markets_that_deadlines_woke_fall_asleep_again(bench: Bench) -> None:
+    for number in (1, 2, 3):
+        await bench.adopt(market_id=market_id(number))
+        await bench.send(ballot(1, market_id=market_id(number)))
+    bench.wall.s += 3_600
+    await bench.die()
+    bench.core.residents.household = Household(residents_max=1)
+    assert await bench.core.fire_due() == 3
+    assert len(bench.core.residents.household) == 1

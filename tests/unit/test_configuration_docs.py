@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from app.config import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 ROW = re.compile(r"^\| `ZMART_(?P<name>[A-Z0-9_]+)` \| (?P<default>.*?) \| (?P<meaning>.*) \|$", re.MULTILINE)
-COMPUTED = {"shards": "one a core, at most 16"}
+COMPUTED = {"shards": "one a core, at most 16", "node_name": "the host's name"}
 """Defaults that depend on the machine, in words; each is held against the machine below."""
 
 
@@ -45,6 +46,14 @@ def test_there_is_one_shard_a_core_and_at_most_16(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("ZMART_SHARDS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert Settings().shards == shards
+
+
+def test_two_hosts_have_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ZMART_NODE_NAME", raising=False)
+    monkeypatch.setattr(socket, "gethostname", lambda: "here")
+    assert Settings().node_name == "here"
+    with pytest.raises(ValueError, match="at least 1 character"):
+        Settings(node_name="")
 
 
 def test_production_needs_what_the_document_says_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.runner import Backoff, NotReady, Role, RoleEnded, Runner, StartFailed
+from app.runner import Backoff, NotReady, Role, RoleEnded, Runner, StartAborted, StartFailed
 from tests.support.eventually import eventually
 from tests.support.processes import processes_of_run
 
@@ -112,6 +112,22 @@ def test_a_stranger_answering_the_probe_does_not_make_a_dead_role_ready(runner: 
 def _answered_by_a_stranger(gone: Path, run_id: str) -> None:
     eventually(gone.exists)
     eventually(lambda: processes_of_run(run_id) == [])
+
+
+def test_a_start_that_is_told_to_stop_goes_no_further(tmp_path: Path) -> None:
+    told = threading.Event()
+    runner = Runner(f"test-{uuid.uuid4()}", tmp_path / "logs", aborting=told)
+
+    def never() -> None:
+        told.set()
+        raise NotReady("and never will be")
+
+    with pytest.raises(StartAborted):
+        runner.start(Role("slow", python(FOREVER), ready=never))
+    assert processes_of_run(runner.run_id) == []
+    with pytest.raises(StartAborted):
+        runner.start(Role("next", python(FOREVER), ready=lambda: None))
+    assert runner.pids() == {}
 
 
 def test_a_bug_in_a_probe_stops_the_role_and_is_not_hidden(runner: Runner) -> None:

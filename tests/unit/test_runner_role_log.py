@@ -52,3 +52,14 @@ def test_a_log_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     log = RoleLog(tmp_path / "logs", "one")
     write(log, "secret")
     assert log.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_tail_has_no_line_of_an_earlier_run(tmp_path: Path) -> None:
+    write(RoleLog(tmp_path, "one"), "of the run before\n")
+    log = RoleLog(tmp_path, "one", bytes_max=10)
+    assert log.tail() == ""
+    write(log, "of this run\n")
+    assert log.tail() == "of this run"
+    log.trim()
+    write(log, "later\n")
+    assert log.tail() == "later"
