@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from app.cli_alerts import alerts
+from app.cli_backfill import backfill
 from app.cli_index import index
 from app.cli_options import DATA_DIR, PORT_BASE, options_given, settings_from
 from app.cli_votes import votes
@@ -88,7 +89,7 @@ def doctor(data_dir: Path | None, port_base: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["ledger", "votes", "bulk"]))
+@click.argument("name", type=click.Choice(["ledger", "votes", "bulk", "index"]))
 @click.option("--seconds", type=float, help="How long each run takes.")
 @click.option("--rounds", type=int, help="How often ours and the baseline take turns.")
 @click.option("--connections", type=int, help="Requests, or messages of votes, open at once.")
@@ -107,4 +108,5 @@ def bench(name: str, **shape: Any) -> None:
 main.add_command(alerts)
 main.add_command(votes)
 main.add_command(index)
+index.add_command(backfill)
 main.add_command(webhook)

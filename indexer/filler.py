@@ -7,7 +7,7 @@ looked at again each time, because nodes lag and show signatures late (C2).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -41,13 +41,16 @@ class GapFiller:
         preparer: Preparer,
         recorder: Recorder,
         first_slot: int = 0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
+        """`progress` hears, after each batch, how many of how many signatures of this walk are done."""
         self._history = history
         self._store = store
         self._reader = reader
         self._preparer = preparer
         self._recorder = recorder
         self._first_slot = first_slot
+        self._progress = progress
         self.filled_count = 0
         """Events that no push brought; above zero the push path loses."""
 
@@ -61,6 +64,8 @@ class GapFiller:
         for start in range(0, len(seen), BATCH_MAX):
             batch = seen[start : start + BATCH_MAX]
             missing += await self._fill(batch, _end_of(batch, finalized_slot))
+            if self._progress is not None:
+                self._progress(start + len(batch), len(seen))
         if is_whole:  # nothing below the finalized slot is left, so an idle program does not hold the cursor back
             await self._move(Cursor(finalized_slot, None, finalized_slot), swept=True)
         return missing
