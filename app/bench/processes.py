@@ -26,7 +26,11 @@ def spent_each(before: Mapping[str, float], after: Mapping[str, float], count: i
 
 
 def _apart(pids: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
-    return {role: pids[role] for role in ("grpc", "shard", "postgres", "notifier", "bridge", "ledger") if role in pids}
+    return {
+        role: pids[role]
+        for role in ("grpc", "shard", "postgres", "notifier", "bridge", "ledger", "indexer", "envoy")
+        if role in pids
+    }
 
 
 def _looked() -> tuple[dict[int, float], dict[int, int]]:
