@@ -9,10 +9,12 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from domain.ids import MarketId, Wallet
+from domain.journal import AlertNote
 from domain.tally import VoteType
 from domain.votelog import Aggregation, LoggedVote
 from grpc_server import BookUnavailable
 from storage.outages import StorageUnavailable
+from storage.transactions import PostgresTransactionStore
 from storage.vote_log import VoteLog
 
 
@@ -57,6 +59,18 @@ class VoteLogs:
         """An aggregation that counted an entry."""
         with _book_outages():
             return await self._log.covering(market_id, vote_type, sequence, aggregation_id)
+
+
+class AlertStore:
+    """Adapts storage's alerts to the server's port."""
+
+    def __init__(self, store: PostgresTransactionStore) -> None:
+        self._store = store
+
+    async def raise_alert(self, note: AlertNote) -> None:
+        """Store an alert."""
+        with _book_outages():
+            await self._store.raise_alert(note)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from app.identities import challenges, doorkeeper, receipts, tokens, webhook_sec
 from app.roles_actors import harden
 from app.wiring import database_url
 from app.wiring_alert_book import Alerts
-from app.wiring_audit import VoteLogs, verifies_strictly
+from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
 from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
 from chain.client import ChainReader
@@ -59,6 +59,7 @@ from storage.outages import StorageUnavailable
 from storage.positions import PositionTable
 from storage.reads import MarketReads
 from storage.reconciliations import Reconciliations
+from storage.transactions import PostgresTransactionStore
 from storage.vote_log import VoteLog
 from storage.votes import VoteReads
 
@@ -252,6 +253,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         aggregations=AggregationRows(AggregationReads(database)),
         event_types=EVENT_TYPES,
         vote_log=VoteLogs(VoteLog(database)),
+        alarm=AlertStore(PostgresTransactionStore(database)),
         doorkeeper=doorkeeper(settings),
         challenges=challenges(settings, NonceStore(database)),
         tokens=tokens(settings),

@@ -6,6 +6,7 @@ Start reading at `votes.py` (what one vote goes through), then `interceptors.py`
 
 from grpc_server.ports import (
     AccountsUnavailable,
+    Alarm,
     AlertBook,
     BookUnavailable,
     CommandRouter,
@@ -31,6 +32,7 @@ from grpc_server.webhooks import Webhooks
 
 __all__ = [
     "AccountsUnavailable",
+    "Alarm",
     "AlertBook",
     "BookUnavailable",
     "CommandRouter",

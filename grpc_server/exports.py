@@ -11,6 +11,7 @@ from domain.tally import VoteType
 from domain.votelog import LoggedVote, leaf_of
 from grpc_server import export_lines
 from grpc_server.adoption import Adoption
+from grpc_server.altered import AlteredVotes
 from grpc_server.log_trees import LogTree, LogTrees
 from grpc_server.ports import VoteLog, VotePlace
 from grpc_server.problems import Busy, Rejected, VotesAltered
@@ -38,6 +39,7 @@ class VoteExports:
         votes: VoteLog,
         trees: LogTrees,
         signer: ReceiptSigner,
+        altered: AlteredVotes,
         program_id: str,
         now_s: Callable[[], int],
     ) -> None:
@@ -45,6 +47,7 @@ class VoteExports:
         self._votes = votes
         self._trees = trees
         self._signer = signer
+        self._altered = altered
         self._program_id = program_id
         self._now_s = now_s
         self._under_way = 0
@@ -82,7 +85,7 @@ class VoteExports:
         tree = await self._vouched(market, vote_type)
         after, read = None, 0
         while page := await self._votes.entries(market.market_id, vote_type, after, PAGE, market.version):
-            yield self._page(page, read, tree)
+            yield await self._page(page, read, tree)
             read += len(page)
             after = VotePlace(*page[-1].entry.place)
         count.votes += read
@@ -96,13 +99,15 @@ class VoteExports:
                 return None
             raise
 
-    def _page(self, votes: Sequence[LoggedVote], read: int, tree: LogTree | None) -> bytes:
+    async def _page(self, votes: Sequence[LoggedVote], read: int, tree: LogTree | None) -> bytes:
         """Lines of entries; a receipt says that an entry is the one that was taken: it is held against the tree."""
         places = [
             LogPlace(vote.entry.market_id, vote.entry.vote_type, sequence, leaf_of(vote.entry))
             for sequence, vote in enumerate(votes, start=read + 1)
         ]
         sure = [place for place in places if tree is not None and tree.leaf(place.sequence - 1) == place.leaf_hash]
+        if tree is not None and len(sure) < len(places):
+            await self._altered.found(places[0].market_id, places[0].vote_type, "a vote has another leaf than before")
         receipts = {receipt.sequence: receipt for receipt in (self._signer.issue(sure) if sure else ())}
         return b"".join(
             export_lines.vote(vote, place.sequence, receipts.get(place.sequence))

@@ -10,15 +10,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
 
-import structlog
-
 from domain.ids import MarketId
 from domain.market import Market
 from domain.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
 from domain.tally import VoteType
 from domain.votelog import leaf_of
+from grpc_server.altered import AlteredVotes
 from grpc_server.ports import VoteLog, VotePlace
-from grpc_server.problems import Busy, Rejected, VotesAltered
+from grpc_server.problems import Busy, Rejected
 
 PAGE = 256
 """Entries of one read: about 2 ms of hashing, after which other calls get their turn."""
@@ -30,9 +29,6 @@ GROWING_MAX = 2
 """Trees that are being read at once; a market of 100,000 votes takes about a second of this process."""
 WAITING_MAX = 64
 """Calls that grow a tree or wait for their turn; one more is refused at once."""
-
-
-log = structlog.get_logger("grpc")
 
 
 class LogTree:
@@ -96,8 +92,9 @@ class LogTree:
 class LogTrees:
     """The trees that were used last. Raises what the log raises."""
 
-    def __init__(self, log: VoteLog, leaves_max: int = LEAVES_MAX) -> None:
+    def __init__(self, log: VoteLog, altered: AlteredVotes, leaves_max: int = LEAVES_MAX) -> None:
         self._log = log
+        self._altered = altered
         self._leaves_max = leaves_max
         self._trees: OrderedDict[tuple[MarketId, VoteType], LogTree] = OrderedDict()
         self._places = asyncio.Semaphore(GROWING_MAX)
@@ -116,8 +113,7 @@ class LogTrees:
             await self._grow(tree, market, vote_type)
         if tree.size < wanted.size or tree.root(wanted.size) != wanted.root():
             self._trees.pop(key, None)
-            log.error("votes altered", market_id=market.market_id, vote_type=vote_type.value)
-            raise Rejected(VotesAltered(market.market_id))
+            raise await self._altered.found(market.market_id, vote_type, "the log has not the root of its tallies")
         return tree
 
     async def _grow(self, tree: LogTree, market: Market, vote_type: VoteType) -> None:

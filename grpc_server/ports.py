@@ -11,6 +11,7 @@ from domain.deadlines import Deadline
 from domain.discrepancies import DiscrepancyPlace, RunResult, StoredDiscrepancy
 from domain.event_listing import EventFilter, EventMatch, EventPlace, IndexedEvent
 from domain.ids import MarketId, Wallet
+from domain.journal import AlertNote
 from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
@@ -188,6 +189,14 @@ class VoteLog(Protocol):
         self, market_id: MarketId, vote_type: VoteType, sequence: int, aggregation_id: str | None
     ) -> Aggregation | None:
         """The newest aggregation with a root over the entry at `sequence`, or the one of that id if it has one."""
+        ...
+
+
+class Alarm(Protocol):
+    """The way to people."""
+
+    async def raise_alert(self, note: AlertNote) -> None:
+        """Store an alert; one under the same key that is not resolved counts up. Raises `BookUnavailable`."""
         ...
 
 

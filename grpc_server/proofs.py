@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import structlog
-
 from domain.ids import MarketId, Wallet
 from domain.market import Market
 from domain.tally import VoteType
 from domain.votelog import Fate, LogEntry, LoggedVote, leaf_of
 from grpc_server.adoption import Adoption
+from grpc_server.altered import AlteredVotes
 from grpc_server.log_trees import LogTrees
 from grpc_server.ports import VoteLog
-from grpc_server.problems import AggregationNotFound, Rejected, VoteNotFound, VotesAltered
+from grpc_server.problems import AggregationNotFound, Rejected, VoteNotFound
 from grpc_server.receipts import ReceiptDesk
 from identity import LogPlace, Receipt
-
-log = structlog.get_logger("grpc")
 
 
 class ProofWanted(NamedTuple):
@@ -55,8 +52,11 @@ class Proof(NamedTuple):
 class VoteProofs:
     """Proves votes. Raises what log and book raise."""
 
-    def __init__(self, adoption: Adoption, votes: VoteLog, trees: LogTrees, desk: ReceiptDesk) -> None:
+    def __init__(
+        self, adoption: Adoption, votes: VoteLog, trees: LogTrees, desk: ReceiptDesk, altered: AlteredVotes
+    ) -> None:
         self._adoption = adoption
+        self._altered = altered
         self._votes = votes
         self._trees = trees
         self._desk = desk
@@ -70,12 +70,11 @@ class VoteProofs:
         entry, leaf = vote.entry, leaf_of(vote.entry)
         tree = await self._trees.tree(market, entry.vote_type)
         if (index := tree.index(leaf)) is None:
-            log.error("vote altered", market_id=entry.market_id, vote_id=entry.vote_id)
-            raise Rejected(VotesAltered(entry.market_id))
+            raise await self._altered.found(entry.market_id, entry.vote_type, f"vote {entry.vote_id} has another leaf")
         commitment = await self._commitment(wanted, market, entry.vote_type, index + 1)
         if tree.root(commitment.size) != commitment.root:
-            log.error("root altered", market_id=entry.market_id, aggregation_id=commitment.aggregation_id)
-            raise Rejected(VotesAltered(entry.market_id))
+            what = f"aggregation {commitment.aggregation_id} has another root"
+            raise await self._altered.found(entry.market_id, entry.vote_type, what)
         receipt = await self._desk.receipt(LogPlace(entry.market_id, entry.vote_type, index + 1, leaf))
         return Proof(entry, tree.path(index, commitment.size), commitment, receipt)
 

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from grpc_server import interceptors
 from grpc_server.adoption import Adoption
+from grpc_server.altered import AlteredVotes
 from grpc_server.bulk import BulkVotes
 from grpc_server.events import EventService
 from grpc_server.exports import VoteExports
@@ -28,6 +29,7 @@ from grpc_server.page_tokens import PageTokens
 from grpc_server.pipeline import Pipeline, UnknownMethods
 from grpc_server.ports import (
     AggregationBook,
+    Alarm,
     AlertBook,
     CommandRouter,
     EventBook,
@@ -114,6 +116,7 @@ class Parts:
     event_types: tuple[str, ...]
     """All names that an event can have."""
     vote_log: VoteLog
+    alarm: Alarm
     doorkeeper: Doorkeeper
     challenges: Challenges
     tokens: Tokens
@@ -206,12 +209,13 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
 
 
 def _audit(parts: Parts, adoption: Adoption) -> VoteAudit:
-    trees, desk = LogTrees(parts.vote_log), ReceiptDesk(parts.signer)
+    altered, desk = AlteredVotes(parts.alarm, parts.monotonic_s), ReceiptDesk(parts.signer)
+    trees = LogTrees(parts.vote_log, altered)
     return VoteAudit(
         VoteSignatures(parts.program_id, parts.verifies),
         desk,
-        VoteProofs(adoption, parts.vote_log, trees, desk),
-        VoteExports(adoption, parts.vote_log, trees, parts.signer, parts.program_id, parts.now_s),
+        VoteProofs(adoption, parts.vote_log, trees, desk, altered),
+        VoteExports(adoption, parts.vote_log, trees, parts.signer, altered, parts.program_id, parts.now_s),
     )
 
 

@@ -22,6 +22,7 @@ from domain.merkle import leaf_hash, root_from_path, root_of
 from domain.tally import VoteType
 from domain.votelog import Fate, leaf_of
 from grpc_server import BookUnavailable, exports, log_trees
+from grpc_server.altered import TOLD_AGAIN_S
 from identity import LogPlace, Receipt, Seal
 from identity.receipts import holds
 from identity.vote_signatures import vote_message
@@ -302,6 +303,8 @@ async def test_a_vote_that_was_altered_in_the_database_is_not_proven(running: Se
     assert (failed.code, failed.info.reason) == (StatusCode.DATA_LOSS, "VOTES_ALTERED")
     running.town.logs.alter(answers[2].vote_id)
     assert proven(await proof(running, vote_id=answers[2].vote_id)), "a repair is seen"
+    (alert,) = running.town.logs.alerts
+    assert (alert.alert_type, alert.severity, alert.market_id) == ("votes_altered", "CRITICAL", MARKET)
 
 
 async def test_a_root_that_was_altered_in_the_database_is_not_proven(running: Served) -> None:
@@ -309,6 +312,18 @@ async def test_a_root_that_was_altered_in_the_database_is_not_proven(running: Se
     running.town.logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL, votes_root="00" * 32)
     failed = await failure(proof(running, vote_id=answer.vote_id))
     assert (failed.code, failed.info.reason) == (StatusCode.DATA_LOSS, "VOTES_ALTERED")
+
+
+async def test_people_hear_of_altered_votes_once_a_minute_however_often_somebody_asks(running: Served) -> None:
+    answer = await like(running, Person())
+    running.town.logs.alter(answer.vote_id)
+    for _ in range(3):
+        await failure(proof(running, vote_id=answer.vote_id))
+        await exported(running)
+    assert len(running.town.logs.alerts) == 1
+    running.clock.at_s += TOLD_AGAIN_S
+    await exported(running)
+    assert len(running.town.logs.alerts) == 2
 
 
 async def test_a_log_is_read_once_and_then_only_what_is_new(running: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -400,6 +400,7 @@ async def served(
         aggregations=aggregations,
         event_types=EVENT_TYPES,
         vote_log=town.logs,
+        alarm=town.logs,
         doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
         challenges=challenges,
         tokens=tokens,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from domain.ids import MarketId, Wallet
+from domain.journal import AlertNote
 from domain.market import Market
 from domain.tally import VoteType
 from domain.votelog import Aggregation, Fate, LogEntry, LoggedVote
@@ -21,6 +22,7 @@ class VoteLogs:
         self.kept: list[LoggedVote] = []
         self.rows: list[Aggregation] = []
         self.pages = 0
+        self.alerts: list[AlertNote] = []
         self.outage: Exception | None = None
 
     def put(self, entry: LogEntry, fate: Fate = Fate.COUNTED) -> LogEntry | None:
@@ -61,6 +63,11 @@ class VoteLogs:
         )
         self.rows.append(replace(row, **changes))  # type: ignore[arg-type]  # fields by name
         return self.rows[-1]
+
+    async def raise_alert(self, note: AlertNote) -> None:
+        if self.outage is not None:
+            raise self.outage
+        self.alerts.append(note)
 
     async def entries(
         self, market_id: MarketId, vote_type: VoteType, after: Place | None, limit: int, as_of: int
