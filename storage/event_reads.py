@@ -49,7 +49,7 @@ class EventReads:
             return 0
         first, last = bounds
         place = NEWEST_PLACE if last is None else NEWEST_PLACE._replace(block_slot=last)
-        arguments = (*place, *_conditions(wanted), first, COUNTED_MAX + 1, 0)
+        arguments = (*place, *_conditions(wanted), first, COUNTED_MAX + 1)
         return int((await self._database.fetch("count_matching_events", *arguments))[0]["count"])
 
     async def search(self, match: EventMatch, after: EventPlace | None, limit: int) -> Sequence[IndexedEvent]:

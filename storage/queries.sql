@@ -1152,17 +1152,17 @@ WHERE (block_slot, coalesce(block_index, -1), transaction_signature, event_index
     AND ($8::timestamptz IS NULL OR timestamp < $8)
     AND ($9::bigint IS NULL OR block_slot >= $9)
     AND commitment <> 'dropped'
-ORDER BY block_slot DESC, coalesce(block_index, -1) DESC, transaction_signature DESC, event_index DESC
-LIMIT $10 OFFSET $11
 
 -- name: list_events
 -- Walks down the index of what is asked for; a range of time comes as its slots too, $1 above and $9 below.
 {event_row}
-{matching_events};
+{matching_events}
+ORDER BY block_slot DESC, coalesce(block_index, -1) DESC, transaction_signature DESC, event_index DESC
+LIMIT $10 OFFSET $11;
 
 -- name: count_matching_events
--- Counts no further than $10.
-SELECT count(*) AS count FROM (SELECT FROM event_logs {matching_events}) AS found;
+-- Counts no further than $10, in whatever order is cheapest.
+SELECT count(*) AS count FROM (SELECT FROM event_logs {matching_events} LIMIT $10) AS found;
 
 -- name: count_listed_events
 SELECT coalesce(sum(count), 0)::bigint AS count
