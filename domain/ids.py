@@ -20,6 +20,9 @@ TEXT_LENGTH_MAX = 64
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DIGIT = {letter: value for value, letter in enumerate(_ALPHABET)}
+_STEP = 10
+"""Digits that are put together in a small number first: of a signature's 88 steps on long numbers 9 are left."""
+_STEP_WORTH = 58**_STEP
 _HEX_64 = re.compile(r"[0-9a-fA-F]{64}")
 _DASHED_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -44,11 +47,17 @@ def base58_encode(raw: bytes) -> str:
 
 def base58_decode(text: str) -> bytes:
     """Read base58 text; raises `MalformedId` for a letter outside the alphabet."""
+    try:
+        digits = [_DIGIT[letter] for letter in text]
+    except KeyError:
+        raise MalformedId(text) from None
+    digits = [0] * (-len(digits) % _STEP) + digits
     number = 0
-    for letter in text:
-        if letter not in _DIGIT:
-            raise MalformedId(text)
-        number = number * 58 + _DIGIT[letter]
+    for start in range(0, len(digits), _STEP):
+        part = 0
+        for digit in digits[start : start + _STEP]:
+            part = part * 58 + digit
+        number = number * _STEP_WORTH + part
     zeros = len(text) - len(text.lstrip("1"))
     return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
