@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from domain.ids import MarketId
 from domain.votelog import Aggregation
-from storage import codec
+from storage import vote_rows
 from storage.database import Database
 
 PAGE_MAX = 1000
@@ -24,4 +24,4 @@ class AggregationReads:
     ) -> Sequence[Aggregation]:
         """Up to `limit` aggregations with a smaller row than `before`, newest first; of all markets, of any status."""
         wanted = (NEWEST if before is None else before, market_id, status, min(limit, PAGE_MAX))
-        return [codec.aggregation_of(row) for row in await self._database.fetch("list_aggregations", *wanted)]
+        return [vote_rows.aggregation_of(row) for row in await self._database.fetch("list_aggregations", *wanted)]

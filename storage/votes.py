@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from domain.ids import MarketId
 from domain.tally import VoteType
 from domain.votes import StoredVote
-from storage import codec
+from storage import vote_rows
 from storage.database import Database
 
 PAGE_MAX = 1000
@@ -26,4 +26,4 @@ class VoteReads:
         """Up to `limit` votes of a market right after (market_version, vote_id), newest first, of one type or both."""
         version, vote_id = after or NEWEST
         wanted = (market_id, vote_type.value if vote_type else None, version, vote_id, min(limit, PAGE_MAX))
-        return [codec.stored_vote_of(row) for row in await self._database.fetch("list_votes", *wanted)]
+        return [vote_rows.stored_vote_of(row) for row in await self._database.fetch("list_votes", *wanted)]

@@ -28,7 +28,7 @@ from domain.commands import CastVote
 from domain.ids import MarketId, Wallet
 from domain.journal import Ballot
 from domain.tally import VoteType
-from storage import codec
+from storage import codec, vote_rows
 from storage.queries import sql
 from storage.session import connect_shard
 
@@ -40,7 +40,7 @@ def batches(voters: Voters, first: int) -> Iterator[list[str]]:
     """The arguments of one statement each."""
     ballots = itertools.islice(voters.ballots(first), voters.count - first)
     while chosen := list(itertools.islice(ballots, MESSAGE_VOTES)):
-        yield codec.columns([codec.ballot_row(_ballot(voters, *each)) for each in chosen])
+        yield codec.columns([vote_rows.ballot_row(_ballot(voters, *each)) for each in chosen])
 
 
 def _ballot(voters: Voters, wallet: int, market: str, word: str, request_id: str) -> Ballot:
