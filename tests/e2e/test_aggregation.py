@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from solders.keypair import Keypair
 
 from app.demo.doors import Doors, reason
 from app.demo.run import running_system
-from app.demo.story import GRID_S, STATE_AT
+from app.demo.story import GRID_S, STATE_AT, TALLIES_AT
 from domain.ids import MarketId
 from tests.support.eventually import eventually_async
 from tests.support.system import FAST, RunningSystem, create_markets, new_market_id
+from zmart.v1 import ops_service_pb2
+from zmart.v1.ops_service_pb2_grpc import OpsServiceStub
 
 NOTES = """
 SELECT status, yes_votes, no_votes, percentage_bps, threshold_bps, threshold_met, transaction_signature IS NOT NULL
@@ -98,9 +101,35 @@ async def test_passing_tallies_are_approved_and_voting_ends(
         await doors.advance_clock(GRID_S)
         await settled(database, market_id, ["aggregate_proposal_votes", "approve_proposal"])
         assert (await doors.market(market_id)).state == "APPROVED"
+        account = await doors.account_bytes(market_id)
+        assert (account[STATE_AT], *struct.unpack_from("<III", account, TALLIES_AT)) == (1, 7, 3, 10)
+        notes = [tuple(row) for row in await database.fetch(NOTES, market_id)]
+        assert notes == [("confirmed", 7, 3, 7000, 7000, True, True)]
         with pytest.raises(grpc.aio.AioRpcError) as late:
             await cast(system, doors, market_id, likes=1, dislikes=0)
     assert reason(late.value) == "WRONG_STATE"
+
+
+async def test_an_operator_aggregates_without_waiting_for_the_grid(
+    system: RunningSystem, database: asyncpg.Connection
+) -> None:
+    market_id = new_market_id()
+    metadata = (("authorization", f"Bearer {system.connection['operator_token']}"),)
+    async with system.doors() as doors, grpc.aio.insecure_channel(system.connection["grpc_target"]) as channel:
+        operators = OpsServiceStub(channel)
+        await create_markets(doors, [market_id])
+        await cast(system, doors, market_id, likes=2, dislikes=1)
+        request = ops_service_pb2.AggregateNowRequest(market_id=market_id)
+        sent = await operators.AggregateNow(request, metadata=metadata, timeout=20)
+        assert sent.status in ("submitted", "confirmed")
+        await settled(database, market_id, ["aggregate_proposal_votes"])
+        skipped = await operators.AggregateNow(request, metadata=metadata, timeout=20)
+        assert (skipped.status, skipped.transaction_signature) == ("skipped", "")
+        listing = ops_service_pb2.ListAggregationsRequest(market_id=market_id)
+        listed = (await operators.ListAggregations(listing, metadata=metadata, timeout=20)).aggregations
+    assert [(row.status, row.reason) for row in listed] == [("skipped", "unchanged"), ("confirmed", "")]
+    assert [row.aggregation_id for row in listed] == [skipped.aggregation_id, sent.aggregation_id]
+    assert (listed[1].transaction_signature, listed[1].votes_size) == (sent.transaction_signature, 3)
 
 
 async def test_without_the_admin_key_a_person_is_called(

@@ -168,6 +168,20 @@ def test_many_small_rejections_weigh_less_than_one_large_support() -> None:
     assert swapped.outcome(proposed=True) is True
 
 
+@pytest.mark.parametrize(
+    ("support", "reject", "flips"),
+    [(60, 40, True), (6, 4, True), (5999, 4001, False), (599, 401, False), (1, 0, True), (0, 3, False)],
+)
+@pytest.mark.parametrize("scale", [1, 10**15])
+def test_sixty_percent_exactly_flips_the_resolution_and_a_basis_point_less_does_not(
+    support: int, reject: int, flips: bool, scale: int
+) -> None:
+    expects = planned(disputed(Tally(support * scale, reject * scale, 1, 1))).expects
+    assert expects is not None
+    assert expects.outcome(proposed=True) is (not flips)
+    assert expects.outcome(proposed=False) is flips
+
+
 def test_an_undisputed_market_ends_without_a_pair_and_counts_no_votes() -> None:
     plan = planned(disputed(Tally(), state=Lifecycle.RESOLVING))
     assert (plan.intent.action, plan.intent.pair, plan.intent.counts) == (Action.FINALIZE, None, None)
