@@ -16,10 +16,18 @@ from grpc.aio import ServicerContext
 
 from app.embedded.loopback import LOOPBACK
 from grpc_server.server import OPTIONS
-from zmart.v1.vote_service_pb2 import CastProposalVoteRequest, CastProposalVoteResponse, ProposalVoteCount
+from zmart.v1.vote_service_pb2 import (
+    CastProposalVoteRequest,
+    CastProposalVoteResponse,
+    ProposalVoteCount,
+    VoteReceipt,
+)
 from zmart.v1.vote_service_pb2_grpc import VoteServiceServicer, add_VoteServiceServicer_to_server
 
 VOTE_ID = "00000000-0000-4000-8000-000000000000"
+HASH, KEY_ID = "0" * 64, "0" * 16
+TOGETHER = 64
+"""Votes in flight, whose receipts share a signature: each has a path of six hashes."""
 
 
 class Echo(VoteServiceServicer):
@@ -32,7 +40,18 @@ class Echo(VoteServiceServicer):
     ) -> CastProposalVoteResponse:
         """A fresh answer of the size that a real one has."""
         return CastProposalVoteResponse(
-            success=True, vote_id=VOTE_ID, vote_count=ProposalVoteCount(likes=1_000, dislikes=1_000)
+            success=True,
+            vote_id=VOTE_ID,
+            vote_count=ProposalVoteCount(likes=1_000, dislikes=1_000),
+            receipt=VoteReceipt(
+                sequence=1_000,
+                leaf_hash=HASH,
+                batch_index=1,
+                batch_size=TOGETHER,
+                batch_path=[HASH] * 6,
+                key_id=KEY_ID,
+                signature=HASH * 2,
+            ),
         )
 
 
