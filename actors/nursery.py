@@ -55,7 +55,8 @@ class Child:
 
     def lost(self, now_s: float) -> float:
         """The process is gone; returns how long to wait before the next one, in seconds."""
-        self.lost_at_s.append(now_s)
+        if self.booted:  # one that never came up has most likely no database, and that is an alert of its own
+            self.lost_at_s.append(now_s)
         served = self.booted and now_s - self.booted_at_s >= STABLE_S
         self.address, self.pid, self.booted, self.epochs = None, None, False, {}
         if served:
@@ -65,7 +66,7 @@ class Child:
         return float(min(BACKOFF_S_FIRST * 2 ** (self.failures - 1), BACKOFF_S_MAX))
 
     def recent_losses(self, now_s: float) -> int:
-        """How often this place was lost within the last ten minutes, counted up to 100."""
+        """How often a process that had come up here was lost within the last ten minutes, counted up to 100."""
         return sum(now_s - at_s <= LOSSES_WITHIN_S for at_s in self.lost_at_s)
 
     def overdue(self, now_s: float) -> bool:

@@ -45,6 +45,8 @@ def test_losses_are_counted_for_ten_minutes_and_a_sound_life_does_not_forget_the
         child.spawned("address", at_s)
         child.serves(77, {}, at_s)
         child.lost(at_s + STABLE_S)
+    child.spawned("address", 200.0 + STABLE_S)
+    child.lost(200.0 + STABLE_S)  # without a database, most likely
     assert child.recent_losses(200.0 + STABLE_S) == 3
     assert child.recent_losses(100.0 + STABLE_S + LOSSES_WITHIN_S) == 2
     assert child.recent_losses(201.0 + LOSSES_WITHIN_S) == 0
