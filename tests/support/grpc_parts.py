@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2
-from google.rpc.status_pb2 import Status
-from grpc.aio import AioRpcError
 
 from domain.alerts import AlertStatus, Severity, StoredAlert
 from domain.commands import CastVote, Command, RecordChainVote
@@ -28,7 +23,7 @@ from domain.ids import MarketId, Wallet, base58_encode
 from domain.journal import Ballot, ChainBallot
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
-from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
+from domain.observed import ChainConfig, ObservedMarket
 from domain.outcomes import Done, Outcome, VoteTaken
 from domain.refusals import AlreadyVoted, RequestIdReused
 from domain.rules import Now, Rules
@@ -48,12 +43,16 @@ from identity import (
     hash_service_key,
 )
 from identity.keys import signing_key
+from tests.support.grpc_accounts import Accounts as Accounts
+from tests.support.grpc_accounts import Positions as Positions
 from tests.support.grpc_aggregations import AggregationRows
 from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
 from tests.support.grpc_events import START_S as START_S
+from tests.support.grpc_failures import Failure as Failure
+from tests.support.grpc_failures import failure as failure
+from tests.support.grpc_failures import failure_of as failure_of
 from tests.support.vote_logs import VoteLogs
 
-M = TypeVar("M", bound=Message)
 SERVICE_KEY = "a service key for tests only"
 SITE = Site("localhost:8080", "http://localhost:8080", "localnet", "Sign in to vote.")
 PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
@@ -154,35 +153,6 @@ class StoredVotes:
 
 def _place(row: StoredVote) -> tuple[int, str]:
     return row.market_version, row.vote_id
-
-
-class Positions:
-    """What wallets hold; counts reads, and `gate` holds them back."""
-
-    def __init__(self) -> None:
-        self.held: dict[tuple[MarketId, Wallet], ObservedPosition] = {}
-        self.reads: list[tuple[MarketId, Wallet, int]] = []
-        self.outage: Exception | None = None
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.reading = 0
-        self.reading_max = 0
-
-    def put(self, market_id: MarketId, wallet: Wallet, shares_yes: int, shares_no: int, slot: int = 77) -> None:
-        held = ObservedPosition(Wallet(market_id), wallet, slot, shares_yes, shares_no, 0, 1, START_S, False, 0)
-        self.held[market_id, wallet] = held
-
-    async def position(self, market_id: MarketId, wallet: Wallet, min_slot: int) -> ObservedPosition | None:
-        self.reads.append((market_id, wallet, min_slot))
-        self.reading += 1
-        self.reading_max = max(self.reading_max, self.reading)
-        try:
-            await self.gate.wait()
-            if self.outage is not None:
-                raise self.outage
-            return self.held.get((market_id, wallet))
-        finally:
-            self.reading -= 1
 
 
 class Town:
@@ -299,34 +269,6 @@ def _age(market: Market) -> tuple[int, MarketId]:
     return market.created_at_s, market.market_id
 
 
-class Accounts:
-    """The chain's markets; counts reads, and `gate` holds them back."""
-
-    def __init__(self) -> None:
-        self.accounts: dict[MarketId, ObservedMarket] = {}
-        self.reads: list[MarketId] = []
-        self.outage: Exception | None = None
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.reading = 0
-        self.reading_max = 0
-
-    def put(self, account: ObservedMarket) -> None:
-        self.accounts[account.market_id] = account
-
-    async def market(self, market_id: MarketId) -> ObservedMarket | None:
-        self.reads.append(market_id)
-        self.reading += 1
-        self.reading_max = max(self.reading_max, self.reading)
-        try:
-            await self.gate.wait()
-            if self.outage is not None:
-                raise self.outage
-            return self.accounts.get(market_id)
-        finally:
-            self.reading -= 1
-
-
 class NoAlerts:
     """A book without any alert, for tests that are about something else."""
 
@@ -419,40 +361,3 @@ async def served(
             yield Served(server, channel, town, accounts, positions, clock, tokens, events, desk, aggregations)
     finally:
         await server.stop(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a failed call told its caller."""
-
-    code: grpc.StatusCode
-    message: str
-    info: error_details_pb2.ErrorInfo
-    details: dict[str, bytes]
-    request_id: str
-
-    def detail(self, kind: type[M]) -> M:
-        """The detail of that type; KeyError when there is none."""
-        return kind.FromString(self.details[kind.DESCRIPTOR.full_name])
-
-
-def failure_of(error: AioRpcError) -> Failure:
-    """Unpack a rich error; fails when it is not one."""
-    trailers = dict(error.trailing_metadata() or ())
-    raw = trailers["grpc-status-details-bin"]
-    assert isinstance(raw, bytes)
-    status = Status.FromString(raw)
-    assert status.code == error.code().value[0]
-    assert status.message == error.details()
-    packed = {detail.type_url.rsplit("/", 1)[1]: detail.value for detail in status.details}
-    info = error_details_pb2.ErrorInfo.FromString(packed.pop("google.rpc.ErrorInfo"))
-    return Failure(error.code(), status.message, info, packed, str(trailers["x-request-id"]))
-
-
-async def failure(call: Awaitable[object]) -> Failure:
-    """Await a call that must fail, and unpack its error."""
-    try:
-        answer = await call
-    except AioRpcError as error:
-        return failure_of(error)
-    raise AssertionError(f"the call succeeded: {answer!r}")
