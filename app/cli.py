@@ -12,6 +12,7 @@ import click
 from app.cli_alerts import alerts
 from app.cli_backfill import backfill
 from app.cli_index import index
+from app.cli_markets import markets
 from app.cli_options import DATA_DIR, PORT_BASE, options_given, settings_from
 from app.cli_votes import votes
 from app.cli_webhook import webhook
@@ -106,6 +107,7 @@ def bench(name: str, **shape: Any) -> None:
 
 
 main.add_command(alerts)
+main.add_command(markets)
 main.add_command(votes)
 main.add_command(index)
 index.add_command(backfill)
