@@ -417,6 +417,26 @@ async def test_more_exports_than_may_be_under_way_are_refused(running: Served, m
         assert len(await exported(running)) == 2, "an export that ended has left its place"
 
 
+async def test_an_export_that_its_client_gives_up_leaves_its_place(
+    running: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "EXPORTS_MAX", 1)
+    monkeypatch.setattr(exports, "PAGE", 1)
+    for _ in range(3):
+        await like(running, Person())
+    call = VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=MARKET))
+    await anext(aiter(call))
+    call.cancel()
+
+    async def has_place() -> bool:
+        try:
+            return len(await exported(running)) == 5
+        except grpc.aio.AioRpcError:
+            return False
+
+    await eventually_async(has_place)
+
+
 async def test_an_outage_in_the_middle_leaves_an_export_without_its_end(
     running: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
