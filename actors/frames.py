@@ -54,7 +54,7 @@ class _Pickler(pickle.Pickler):
     """Writes an enum's member as its class and value, and a dataclass as its class and the values of its fields.
 
     Of enums Debian 12's 3.11.2 writes `getattr(class, name)`, which nobody should be let in with. Of frozen dataclasses
-    with slots every release has Python code read and write each field by name: 13 us a vote there and back, this 4.
+    with slots every release has Python code read and write each field by name: 5.5 us a vote there and back, this 2.4.
     """
 
     _getters: ClassVar[dict[type, Callable[[Any], tuple[Any, ...]] | None]] = {}
