@@ -33,7 +33,8 @@ class Recorder:
         async with self._store.transaction() as opened:
             events, signatures = await opened.take(transactions)
             taken = [t for t in _distinct(transactions) if t.signature in signatures]
-            await opened.add_effects([effect for t in taken for effect in t.effects])
+            # fifty trades of a market in one slot are one look at it
+            await opened.add_effects(list(dict.fromkeys(effect for t in taken for effect in t.effects)))
             positions = [position for t in taken for position in t.positions]
             if events or positions:
                 await self._projector.project(opened, events, positions)
