@@ -14,6 +14,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from chain.program import NEWEST_PROGRAM_ID
+from domain.indexed import Finality
+from indexer.arrivals import Arrival, items_of, read_item
+from indexer.reading import read_arrival
 from tests.support.eventually import eventually_async
 from tests.support.index_child import TABLES, IndexChild
 from tests.support.index_history import Past, live_through
@@ -114,7 +118,7 @@ async def compare(folder: Path, url: str, other_url: str, transactions: int, cop
             shuffled = await loud.finish()
     for name in STATE:
         assert shuffled[name] == ordered[name], name
-    assert len(ordered["events"]) > transactions / 3
+    assert len(ordered["events"]) > transactions / 4
     assert len(ordered["markets"]) > 1 and ordered["trades"] and ordered["votes"]
     per_transaction = [row["event_count"] for row in ordered["transactions"]]
     assert 2 in per_transaction and 0 in per_transaction, "equal events in one transaction, and failed ones"
@@ -132,3 +136,34 @@ async def test_two_thousand_transactions_five_times_end_as_one_ordered_run(
     tmp_path: Path, database_url: str, second_database_url: str
 ) -> None:
     await compare(tmp_path, database_url, second_database_url, transactions=2_000, copies=5, kills=12)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_three_thousand_signatures_that_no_webhook_brought_are_all_there_after_a_restart(
+    tmp_path: Path, database_url: str
+) -> None:
+    past = await asyncio.to_thread(live_through, tmp_path / "chain", 3_000, 5)
+    async with (
+        running_chain(tmp_path / "chain") as chain,
+        world(past, chain.ledger.rpc_url, database_url, tmp_path, 1, []) as alone,
+    ):
+        (child,) = alone.children
+
+        async def is_under_way() -> bool:
+            return bool(await alone.rows.one("SELECT count(*) > 500 FROM indexed_transactions"))
+
+        await eventually_async(is_under_way, timeout_s=60.0)
+        child.kill()
+        child.start()
+        state = await alone.finish()
+    found = [(row["transaction_signature"], row["event_index"]) for row in state["events"]]
+    assert found[1:] == events_in(past), "after GlobalConfig's own"
+
+
+def events_in(past: Past) -> list[tuple[str, int]]:
+    """What the webhooks would have brought, in the order of the chain."""
+    arrivals = [read_item(items_of(body)[0]) for body in past.bodies]
+    whole = [arrival for arrival in arrivals if isinstance(arrival, Arrival)]
+    read = [read_arrival(arrival, NEWEST_PROGRAM_ID, "webhook", Finality.FINALIZED).transaction for arrival in whole]
+    return [(event.signature, event.ordinal) for transaction in read for event in transaction.events]

@@ -16,12 +16,14 @@ from chain.ledger.bank import Receipt
 from chain.ledger.failures import TransactionFailure
 from chain.ledger.transactions import read_transaction
 from chain.ledger.webhooks import raw_webhook
-from domain.ids import base58_encode
+from domain.ids import MarketId, base58_encode
 from tests.support.stage import Stage, wallet
 from tests.support.walk import MARKETS, Walk
 
 TICK_SHARE = 0.4
 DOUBLE_SHARE = 0.1
+MARKET_CALLS = 25
+"""Calls for each market: one that has ended refuses nearly all."""
 
 
 class BusyStage(Stage):
@@ -66,10 +68,11 @@ def live_through(data_dir: Path, transactions: int, seed: int) -> Past:
     """Play a chain for so many transactions and close it; whoever opens the folder finds all of it final."""
     rng = random.Random(seed)
     stage = BusyStage(data_dir, rng)
-    walk = Walk(stage, seed)
+    markets = [*MARKETS, *(MarketId(base58_encode(rng.randbytes(32))) for _ in range(transactions // MARKET_CALLS))]
+    walk = Walk(stage, seed, markets)
     while len(stage.landed) < transactions:
         if rng.random() < DOUBLE_SHARE:
-            tally = stage.program.aggregate_proposal_votes(wallet(stage.backend), rng.choice(MARKETS), 3, 1)
+            tally = stage.program.aggregate_proposal_votes(wallet(stage.backend), rng.choice(markets), 3, 1)
             stage.send_all([tally, tally], stage.backend)
         else:
             walk.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 from solders.instruction import Instruction
 from solders.keypair import Keypair
@@ -44,7 +45,8 @@ ALL = [*sorted({name for names in FITTING.values() for name in names}), "buy", "
 class Walk:
     """One seeded walk."""
 
-    def __init__(self, stage: Stage, seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int, markets: Sequence[MarketId] = MARKETS) -> None:
+        self.markets = markets
         self.stage, self.program, self.rng = stage, stage.program, random.Random(seed)
         self.wallets = [stage.admin, stage.backend, stage.creator, stage.alice, stage.bob, stage.resolver]
         self.landed: Counter[str] = Counter()
@@ -68,7 +70,7 @@ class Walk:
     def call(self) -> tuple[Instruction, Keypair]:
         """Two times in three a call that fits the market's state, else any; four times in five by the right wallet."""
         rng, stage = self.rng, self.stage
-        market = rng.choice(MARKETS)
+        market = rng.choice(self.markets)
         image = stage.images().get(bytes(self.program.market_address(market)[0]))
         fitting = FITTING[Market.read(image[1]).state if image else None]
         name = rng.choice(fitting if rng.random() < 0.66 else ALL)
