@@ -67,6 +67,11 @@ class Herald:
         stored = await self._store.lease_effects(BATCH_MAX, self._lease_s)
         if not stored:
             return False
+        await self._attempt(stored)
+        return True
+
+    async def _attempt(self, stored: Sequence[StoredEffect]) -> None:
+        """All at once; when that fails for no outage, each alone, so that one bad effect holds nobody up."""
         ends = Ends()
         try:
             await self._work(stored, ends)
@@ -74,8 +79,16 @@ class Herald:
             log.warning("effects.wait", effects=len(stored), error=str(outage))
             ended = {*ends.done, *ends.waiting, *ends.failed}
             ends.waiting |= {each.effect_id: OUTAGE_S for each in stored if each.effect_id not in ended}
+        except OSError:
+            raise
+        except Exception as fault:
+            log.exception("effects.failed", effects=len(stored))
+            if len(stored) > 1:
+                for each in stored:
+                    await self._attempt([each])
+                return
+            ends = Ends(failed={stored[0].effect_id: repr(fault)})
         await self._write(stored, ends)
-        return True
 
     async def _work(self, stored: Sequence[StoredEffect], ends: Ends) -> None:
         tip = await self._history.confirmed_slot()

@@ -30,6 +30,8 @@ NULL_S_MAX = 5.0
 PARKED_AFTER_S = 60.0
 """A signature that nobody can show for so long is reported, and from then on asked for every `PARKED_S`."""
 PARKED_S = 60.0
+ATTEMPTS_MAX = 10
+"""Tries after which a transaction is given up that meets a bug of ours."""
 BLOCKS_KEPT = 256
 """Orders of blocks that are remembered."""
 
@@ -115,16 +117,31 @@ class Fetcher:
     async def step(self) -> bool:
         """Ask for one batch; False when nothing was due. An outage of the chain gives the batch back."""
         wanted = await self._store.lease_wanted(BATCH_MAX, self._lease_s)
-        if not wanted:
-            return False
-        by_signature = {each.signature: each for each in wanted}
+        if wanted:
+            await self._work(wanted)
+        return bool(wanted)
+
+    async def _work(self, wanted: Sequence[WantedTransaction]) -> None:
+        """All at once; when that fails for no outage, each alone, so that one bad transaction holds nobody up."""
         try:
-            fetched = await self._reader.fetch(list(by_signature))
-            transactions = await self._preparer.prepare(fetched.arrivals, "rpc", Finality.CONFIRMED)
+            await self._fetch(wanted)
         except (ChainUnavailable, RpcRefused) as outage:
             log.warning("fetch.waits", signatures=len(wanted), error=str(outage))
-            await self._store.return_wanted(dict.fromkeys(by_signature, NULL_S_MAX), str(outage))
-            return True
+            await self._store.return_wanted({each.signature: NULL_S_MAX for each in wanted}, str(outage))
+        except OSError:
+            raise
+        except Exception as fault:
+            log.exception("fetch.failed", signatures=len(wanted))
+            if len(wanted) > 1:
+                for each in wanted:
+                    await self._work([each])
+                return
+            await self._give_back(wanted[0], repr(fault))
+
+    async def _fetch(self, wanted: Sequence[WantedTransaction]) -> None:
+        by_signature = {each.signature: each for each in wanted}
+        fetched = await self._reader.fetch(list(by_signature))
+        transactions = await self._preparer.prepare(fetched.arrivals, "rpc", Finality.CONFIRMED)
 
         async def mark(opened: IndexTransaction) -> None:
             await opened.raise_alerts(_alerts([by_signature[signature] for signature in fetched.absent]))
@@ -132,7 +149,15 @@ class Fetcher:
         await self._recorder.record(transactions, mark)
         pauses = {signature: self._pause_s(by_signature[signature]) for signature in fetched.absent}
         await self._store.return_wanted(pauses, "no node has it")
-        return True
+
+    async def _give_back(self, wanted: WantedTransaction, error: str) -> None:
+        """Try a transaction again that met a bug of ours; after ten tries it is a dead letter."""
+        if wanted.attempts < ATTEMPTS_MAX:
+            await self._store.return_wanted({wanted.signature: NULL_S_MAX}, error)
+            return
+        data = {"signature": wanted.signature, "error": error, "mend": "zmart index dead-letters"}
+        note = AlertNote("transaction_dead_letter", "HIGH", "transaction_dead_letter", None, data)
+        await self._store.bury_wanted(wanted.signature, error, note)
 
     def _pause_s(self, wanted: WantedTransaction) -> float:
         if wanted.age_s > PARKED_AFTER_S:

@@ -7,11 +7,12 @@ looked at again each time, because nodes lag and show signatures late (C2).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from chain.history import SIGNATURES_MAX, ChainHistory, SignatureSeen
+from chain.rpc import ChainUnavailable, RpcRefused
 from domain.indexed import Cursor, Finality, WantedTransaction
 from indexer.fetcher import TransactionReader
 from indexer.ports import IndexStore, IndexTransaction
@@ -91,6 +92,23 @@ class GapFiller:
             if cursor is not None:
                 await self._move(cursor, swept=False)
             return 0
+        try:
+            self.filled_count += await self._read(missing, cursor)
+        except (ChainUnavailable, RpcRefused, OSError):
+            raise
+        except Exception:  # a bug of ours with one of them: the fetcher finds out which, and the cursor goes on
+            log.exception("gap.failed", signatures=len(missing))
+            await self._want(missing, cursor)
+        return len(missing)
+
+    async def _want(self, missing: Mapping[str, SignatureSeen], cursor: Cursor | None) -> None:
+        async with self._store.transaction() as opened:
+            await opened.want([WantedTransaction(line.signature, line.slot, "gap") for line in missing.values()], 0)
+            if cursor is not None:
+                await opened.move_cursor(cursor, swept=False)
+
+    async def _read(self, missing: Mapping[str, SignatureSeen], cursor: Cursor | None) -> int:
+        """Write what a node shows, want what it does not, and move the cursor, together; returns the new events."""
         fetched = await self._reader.fetch(list(missing))
         final = [a for a in fetched.arrivals if missing[a.signature].is_finalized]
         young = [a for a in fetched.arrivals if not missing[a.signature].is_finalized]
@@ -103,9 +121,8 @@ class GapFiller:
             if cursor is not None:
                 await opened.move_cursor(cursor, swept=False)
 
-        self.filled_count += await self._recorder.record(transactions, mark)
-        log.info("gap.filled", transactions=len(transactions), absent=len(absent), slot=batch[-1].slot)
-        return len(missing)
+        log.info("gap.filled", transactions=len(transactions), absent=len(absent))
+        return await self._recorder.record(transactions, mark)
 
     async def _move(self, cursor: Cursor, swept: bool) -> None:
         async with self._store.transaction() as opened:

@@ -173,6 +173,10 @@ class IndexStore(Protocol):
         """Have signatures read again after so many seconds each."""
         ...
 
+    async def bury_wanted(self, signature: str, error: str, note: AlertNote) -> None:
+        """Give a signature up: it becomes a dead letter, with an alert."""
+        ...
+
     async def lease_effects(self, limit: int, lease_s: float) -> Sequence[StoredEffect]:
         """Take effects that are due, in the order in which they are to be heard."""
         ...

@@ -178,6 +178,13 @@ class PostgresIndexStore:
             columns = codec.columns([(signature, str(delay_s)) for signature, delay_s in signatures.items()])
             await self._database.fetch("return_wanted", *columns, index_codec.words(error))
 
+    async def bury_wanted(self, signature: str, error: str, note: AlertNote) -> None:
+        """Give a signature up: it becomes a dead letter, with an alert."""
+        async with self.transaction() as opened:
+            await opened.fetch("forget_wanted", [signature])
+            await opened.bury(LetterKind.TRANSACTION, signature.encode(), error)
+            await opened.raise_alerts([note])
+
     async def lease_effects(self, limit: int, lease_s: float) -> Sequence[StoredEffect]:
         """Take effects that are due, in the order in which they are to be heard."""
         rows = await self._database.fetch("lease_effects", limit, lease_s)

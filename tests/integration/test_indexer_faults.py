@@ -269,9 +269,10 @@ async def test_a_market_that_nobody_answers_for_is_told_later_and_loses_nothing(
     assert await count(bench, "market_effects") == 0
 
 
-async def test_an_effect_that_fails_ten_times_is_a_dead_letter_that_can_be_replayed(bench: Bench) -> None:
+@pytest.mark.parametrize("fault", ["broken", "bug"])
+async def test_an_effect_that_fails_ten_times_is_a_dead_letter_that_can_be_replayed(bench: Bench, fault: str) -> None:
     market = await bench.chain.create_market()
-    bench.markets.broken = True
+    setattr(bench.markets, fault, True)
     await bench.put(bench.body())
     await bench.work()
     for _ in range(EFFECT_ATTEMPTS_MAX):
@@ -279,7 +280,7 @@ async def test_an_effect_that_fails_ten_times_is_a_dead_letter_that_can_be_repla
         await bench.hear()
     assert await count(bench, "market_effects") == 0
     assert await bench.rows.one("SELECT market_id FROM alerts") == market
-    bench.markets.broken = False
+    setattr(bench.markets, fault, False)
     (letter,) = await letters(bench).list()
     assert await letters(bench).replay(letter.letter_id)
     await bench.hear()
@@ -352,3 +353,26 @@ async def test_nothing_is_written_when_the_mark_fails(bench: Bench, watching: Wa
     with pytest.raises(OSError, match="in between"):
         await bench.indexer.fetcher._recorder.record(transactions, mark)
     assert [await count(bench, table) for table in ("event_logs", "indexed_transactions", "market_effects")] == [0] * 3
+
+
+async def test_a_transaction_that_meets_a_bug_stops_neither_the_sweep_nor_the_others(
+    bench: Bench, watching: Watching
+) -> None:
+    await bench.chain.create_market()
+    bench.chain.ledger.tick(40)
+    watching.failures = 1
+    await bench.indexer.filler.sweep()
+    cursor = await bench.store.cursor()
+    assert cursor is not None and cursor.slot > 40 and await count(bench, "wanted_transactions") == 2
+    watching.failures = fetcher.ATTEMPTS_MAX * 3  # each time the two together, then each alone
+    for _ in range(fetcher.ATTEMPTS_MAX):
+        await make_due(bench, "wanted_transactions")
+        assert await bench.indexer.fetcher.step()
+    assert await count(bench, "wanted_transactions") == 0 and await count(bench, "event_logs") == 0
+    watching.failures = 0
+    for letter in await letters(bench).list():
+        assert await letters(bench).replay(letter.letter_id)
+    while await bench.indexer.fetcher.step():
+        pass
+    assert await count(bench, "event_logs") == 2
+    assert await bench.rows.one("SELECT alert_type FROM alerts") == "transaction_dead_letter"

@@ -68,7 +68,10 @@ def live_through(data_dir: Path, transactions: int, seed: int) -> Past:
     """Play a chain for so many transactions and close it; whoever opens the folder finds all of it final."""
     rng = random.Random(seed)
     stage = BusyStage(data_dir, rng)
-    markets = [*MARKETS, *(MarketId(base58_encode(rng.randbytes(32))) for _ in range(transactions // MARKET_CALLS))]
+    markets = [
+        *MARKETS,
+        *(MarketId(base58_encode(rng.randbytes(32))) for _ in range(transactions // MARKET_CALLS - len(MARKETS))),
+    ]
     walk = Walk(stage, seed, markets)
     while len(stage.landed) < transactions:
         if rng.random() < DOUBLE_SHARE:

@@ -51,7 +51,12 @@ class DecidingMarkets:
     """Commands that are not answered, counted down."""
     broken: bool = False
 
+    bug: bool = False
+    """Whether submitting meets a bug of ours."""
+
     async def submit_many(self, commands: Sequence[Command]) -> Sequence[Outcome | MarketsAway | MarketBroke]:
+        if self.bug:
+            raise ValueError("a bug of ours")
         return [self._submit(command) for command in commands]
 
     def _submit(self, command: Command) -> Outcome | MarketsAway | MarketBroke:
