@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from app import clock
 from app.config import Settings
 from app.identities import tokens
 from app.wiring import database_url, redis_url
+from domain.ids import MarketId
 from identity import Caller, Denial, Tokens
 from storage.database import database_pool
 from storage.outbox import OutboxReader
 from storage.reads import MarketReads
+from storage.tallies import TallyReads
+from storage.tally_cache import TallyCache
+from storage.tally_projector import TallyProjector
 from ws_bridge.feed import RedisFeed
+from ws_bridge.ports import OutboxRow
 from ws_bridge.relay import Relay
 from ws_bridge.server import Bridge, BridgeSettings
 
 PRUNE_S = 60.0
-NOTIFIER_POOL = 2
+NOTIFIER_POOL = 3
 
 
 class BridgeTokens:
@@ -81,18 +86,31 @@ async def _end_with(bridge: Bridge, owner: asyncio.Task[object] | None) -> None:
 
 
 async def run_notifier(settings: Settings, stop: asyncio.Event) -> None:
-    """Carry committed messages into the stream until `stop`, and forget old ones."""
+    """Carry committed messages into the stream and tallies into their cache until `stop`, and forget old messages."""
     url = database_url(settings)
     database = await database_pool(url, NOTIFIER_POOL, "zmart-notifier")
     outbox = OutboxReader(database, url)
-    relay = Relay(outbox, redis_url(settings))
-    pruning = asyncio.create_task(_prune(outbox))
+    cache = TallyCache(redis_url(settings))
+    projector = TallyProjector(TallyReads(database), cache)
+    relay = Relay(outbox, redis_url(settings), on_carried=lambda rows: projector.changed(_voted_on(rows)))
     try:
-        await relay.run(stop)
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(projector.run()), tasks.create_task(_prune(outbox))]
+            await relay.run(stop)
+            for task in beside:
+                task.cancel()
     finally:
-        pruning.cancel()
+        await cache.close()
         await outbox.close()
         await database.close()
+
+
+def _voted_on(rows: Sequence[OutboxRow]) -> Iterator[MarketId]:
+    """The markets whose tallies these messages tell of."""
+    for row in rows:
+        kind, _, market_id = row.channel.partition("_")
+        if kind == "votes":
+            yield MarketId(market_id)
 
 
 async def _prune(outbox: OutboxReader) -> None:

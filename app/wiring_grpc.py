@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from app.wiring_alert_book import Alerts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
 from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
+from app.wiring_tallies import TallyWatch
 from chain.client import ChainReader
 from chain.program import UndecodableAccount
 from chain.rpc import ChainUnavailable
@@ -140,15 +141,19 @@ class Accounts:
 class Book:
     """Adapts storage's reads to the server's port."""
 
-    def __init__(self, reads: MarketReads) -> None:
+    def __init__(self, reads: MarketReads, on_read: Callable[[Market], None]) -> None:
         self._reads = reads
+        self._on_read = on_read
 
     async def get(self, market_id: MarketId) -> tuple[Market, Deadline | None] | None:
-        """One market with its next deadline."""
+        """One market with its next deadline; `on_read` hears of it."""
         try:
-            return await self._reads.get(market_id)
+            found = await self._reads.get(market_id)
         except StorageUnavailable as outage:
             raise BookUnavailable(str(outage)) from outage
+        if found is not None:
+            self._on_read(found[0])
+        return found
 
     async def list(
         self, state: Lifecycle | None, after: tuple[int, MarketId] | None, limit: int
@@ -241,11 +246,12 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox")
     reader = chain_reader(settings)
     accounts = Accounts(reader)
+    tallies = TallyWatch(settings, database)
     parts = Parts(
         router=router,
         accounts=accounts,
         positions=IndexedPositions(PositionTable(database), accounts),
-        book=Book(MarketReads(database)),
+        book=Book(MarketReads(database), tallies.was_read),
         votes=Votes(VoteReads(database)),
         events=Events(EventReads(database)),
         reconciliation=ReconciliationRows(Reconciliations(database)),
@@ -277,6 +283,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     finally:
         await server.stop(grace_s)
         router.directory.stop()
+        await tallies.stop()
         await reader.close()
         await database.close()
         await inbox_database.close()

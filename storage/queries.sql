@@ -256,6 +256,40 @@ WHERE market_id = $1 AND vote_type = $2 AND votes_size >= $3::bigint
 ORDER BY id DESC
 LIMIT 1;
 
+-- name: tallies_since
+-- Tallies as last committed, with up to $4 of the wallets whose counted vote came after the version that is named with
+-- each: one snapshot, so with them all the headcount is the number of wallets.
+SELECT w.market_id, w.vote_type, m.version,
+    CASE WHEN w.vote_type = 'proposal' THEN m.likes ELSE m.support END AS yes,
+    CASE WHEN w.vote_type = 'proposal' THEN m.dislikes ELSE m.reject END AS no,
+    CASE WHEN w.vote_type = 'proposal' THEN m.like_voters + m.dislike_voters
+        ELSE m.support_voters + m.reject_voters END AS voters,
+    ARRAY(
+        SELECT v.user_pubkey FROM vote_records AS v
+        WHERE v.market_id = w.market_id AND v.vote_type = w.vote_type
+            AND v.market_version > w.version::bigint AND v.market_version <= m.version
+        ORDER BY v.market_version, v.id
+        LIMIT $4
+    ) AS wallets
+FROM unnest(cells($1), cells($2), cells($3)) AS w (market_id, vote_type, version)
+JOIN markets AS m ON m.market_id = w.market_id;
+
+-- name: counted_wallets
+SELECT market_version, id::text AS vote_id, user_pubkey
+FROM vote_records
+WHERE market_id = $1 AND vote_type = $2 AND market_version <= $3::bigint
+    AND market_version >= $4::bigint AND (market_version, id) > ($4::bigint, $5::text::uuid)
+ORDER BY market_version, id
+LIMIT $6;
+
+-- name: tallies_by_market
+SELECT market_id, version, likes, dislikes, like_voters + dislike_voters AS proposal_voters,
+    support, reject, support_voters + reject_voters AS dispute_voters
+FROM markets
+WHERE market_id > $1
+ORDER BY market_id
+LIMIT $2;
+
 -- name: list_votes
 -- Newest first: a market's versions grow. Each type is walked down vote_records_version by itself, so a page costs its
 -- own rows and those of one version more, however many votes there are.

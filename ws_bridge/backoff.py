@@ -39,3 +39,14 @@ def connect(url: str, answer_timeout_s: float) -> Redis:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+def heed_cancellation() -> None:
+    """Raise the CancelledError that an exchange with Redis has lost; a loop around exchanges calls it in each round.
+
+    The client sends inside `asyncio.wait_for`, which before Python 3.12 drops a cancellation that meets the end of a
+    send (bpo-37658), so the loop would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

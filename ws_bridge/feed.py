@@ -14,7 +14,7 @@ from typing import cast
 
 from redis.exceptions import RedisError
 
-from ws_bridge.backoff import Backoff, connect
+from ws_bridge.backoff import Backoff, connect, heed_cancellation
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.relay import FEED_STREAM
 
@@ -61,7 +61,9 @@ class RedisFeed:
         while True:
             try:
                 batch = await self._read()
+                heed_cancellation()
             except (RedisError, OSError) as error:
+                heed_cancellation()
                 self._lose_connection(error)
                 await self._backoff.pause()
             else:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
 
-from ws_bridge.backoff import Backoff, connect
+from ws_bridge.backoff import Backoff, connect, heed_cancellation
 from ws_bridge.frames import rfc3339
 from ws_bridge.ports import Outbox, OutboxRow
 
@@ -29,19 +29,28 @@ class Relay:
     """Moves rows from outbox to stream, in order and at least once.
 
     A crash between XADD and mark repeats rows; readers drop them by (channel, epoch, seq). While Redis is down the rows
-    stay where they are. An outage of either side is waited out with backoff; any other error ends `run`.
+    stay where they are. An outage of either side is waited out with backoff; any other error ends `run`. `on_carried`
+    hears of rows once they are in the stream, so of some more than once; it must not wait.
     """
 
-    def __init__(self, outbox: Outbox, redis_url: str, stream: str = FEED_STREAM) -> None:
-        self._outbox, self._stream = outbox, stream
+    def __init__(
+        self,
+        outbox: Outbox,
+        redis_url: str,
+        stream: str = FEED_STREAM,
+        on_carried: Callable[[Sequence[OutboxRow]], None] | None = None,
+    ) -> None:
+        self._outbox, self._stream, self._on_carried = outbox, stream, on_carried
         self._redis = connect(redis_url, ANSWER_TIMEOUT_S)
         self._backoff = Backoff()
+        self._stands_still = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Carry rows until `stop` is set; a batch that has begun is finished first."""
         try:
             while not stop.is_set():
                 await self._turn(stop)
+                heed_cancellation()
         finally:
             await self._redis.aclose()
 
@@ -50,15 +59,26 @@ class Relay:
             if not await self._carry():
                 await _unless(stop, self._outbox.wait(WAIT_MAX_S))
             self._backoff.reset()
+            self._say(None)
         except (RedisError, OSError) as error:
-            log.warning("the feed stands still, rows wait in the outbox: %s", error)
+            self._say(error)
             await _unless(stop, self._backoff.pause())
+
+    def _say(self, error: Exception | None) -> None:
+        """One line when it stops and one when it goes on, however often it was tried."""
+        if error is not None and not self._stands_still:
+            log.warning("the feed stands still, rows wait in the outbox: %s", error)
+        if error is None and self._stands_still:
+            log.info("the feed goes on")
+        self._stands_still = error is not None
 
     async def _carry(self) -> int:
         """Move one batch: into the stream first, marked afterwards."""
         rows = await self._outbox.unpublished(ROWS_AT_ONCE_MAX)
         if rows:
             await self._add(rows)
+            if self._on_carried is not None:
+                self._on_carried(rows)
             await self._outbox.mark_published([row.id for row in rows])
         return len(rows)
 

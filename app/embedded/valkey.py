@@ -23,8 +23,8 @@ ANSWER_TIMEOUT_S = 1.0
 class EmbeddedValkey:
     """One Valkey server on the loopback, behind a password (`<data_dir>/valkey.password`, mode 0600).
 
-    Full (256 MB), it refuses writes instead of evicting: an evicted nonce or limit would be a silent wrong answer, a
-    refused write is an outage its callers already handle.
+    Full (256 MB), it gives up keys that end anyway, the longest unused first: tallies of markets that sleep, which are
+    rebuilt. The feed has no end and is never evicted; without anything else to give up, writes are refused.
     """
 
     def __init__(self, data_dir: Path, port: int | None = None) -> None:
@@ -76,7 +76,7 @@ class EmbeddedValkey:
             "appendonly": "no",
             "daemonize": "no",
             "maxmemory": MEMORY_MAX,
-            "maxmemory-policy": "noeviction",
+            "maxmemory-policy": "volatile-lru",
             "set-proc-title": "no",  # setting a title writes over the environment, and ZMART_RUN_ID with it
         }
         text = "".join(f"{name} {value}\n" for name, value in settings.items())

@@ -42,10 +42,10 @@ async def test_nobody_enters_without_the_password(valkey: EmbeddedValkey) -> Non
     await stranger.aclose()
 
 
-async def test_full_it_refuses_instead_of_forgetting(client: "redis.asyncio.Redis") -> None:
+async def test_full_it_forgets_only_what_ends_anyway(client: "redis.asyncio.Redis") -> None:
     assert await client.config_get("maxmemory*") == {
         "maxmemory": str(256 * 1024 * 1024),
-        "maxmemory-policy": "noeviction",
+        "maxmemory-policy": "volatile-lru",
         "maxmemory-samples": "5",
         "maxmemory-eviction-tenacity": "10",
         "maxmemory-clients": "0",
