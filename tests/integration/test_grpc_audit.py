@@ -1,51 +1,47 @@
-"""Receipts, proofs and exports through a real server on loopback, checked as somebody outside would."""
+"""Receipts and proofs through a real server on loopback, checked as somebody outside would."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
-import grpc
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.rpc.error_details_pb2 import BadRequest, ResourceInfo
 from grpc import StatusCode
 
-from domain.commands import AdoptMarket, CastVote, RecordChainVote
 from domain.ids import MarketId
 from domain.lifecycle import Lifecycle
 from domain.merkle import leaf_hash, root_from_path, root_of
 from domain.tally import VoteType
 from domain.votelog import Fate, leaf_of
-from grpc_server import BookUnavailable, exports, log_trees
+from grpc_server import BookUnavailable, log_trees
 from grpc_server.altered import TOLD_AGAIN_S
-from identity import LogPlace, Receipt, Seal
-from identity.receipts import holds
-from identity.vote_signatures import vote_message
+from identity import LogPlace
+from tests.support.audit import (
+    DISPUTED,
+    MARKET,
+    SERVICE,
+    SIGNER_KEY,
+    exported,
+    is_kept,
+    like,
+    on_chain,
+    proof,
+    signature_of,
+)
 from tests.support.eventually import eventually_async
 from tests.support.grpc_parts import (
-    PROGRAM_ID,
-    SERVICE_KEY,
-    SIGNER,
-    START_S,
     Person,
     Served,
     failure,
-    failure_of,
     market_id_of,
     observed,
     served,
 )
 from zmart.v1 import vote_service_pb2 as pb
 from zmart.v1.vote_service_pb2_grpc import VoteServiceStub
-
-MARKET, DISPUTED = market_id_of(1), market_id_of(2)
-SIGNER_KEY = Ed25519PublicKey.from_public_bytes(next(iter(SIGNER.public_keys.values())))
-SERVICE = (("x-service-key", SERVICE_KEY),)
 
 
 @pytest.fixture
@@ -54,44 +50,6 @@ async def running() -> AsyncIterator[Served]:
         for number, state in ((1, Lifecycle.PROPOSED), (2, Lifecycle.DISPUTED)):
             running.accounts.put(observed(number, Person().wallet, state))
         yield running
-
-
-async def like(running: Served, person: Person, **more: str) -> pb.CastProposalVoteResponse:
-    request = pb.CastProposalVoteRequest(market_id=MARKET, vote="like", **more)
-    return await VoteServiceStub(running.channel).CastProposalVote(request, metadata=running.bearer(person))
-
-
-async def proof(running: Served, market_id: str = MARKET, **which: str) -> pb.GetVoteProofResponse:
-    request = pb.GetVoteProofRequest(market_id=market_id, **which)
-    return await VoteServiceStub(running.channel).GetVoteProof(request)
-
-
-async def exported(running: Served, market_id: str = MARKET) -> list[dict[str, Any]]:
-    parts = VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=market_id))
-    return [json.loads(line) for line in b"".join([part.lines async for part in parts]).splitlines()]
-
-
-def is_kept(receipt: pb.VoteReceipt, market_id: str = MARKET, vote_type: VoteType = VoteType.PROPOSAL) -> bool:
-    """Whether a receipt holds, from nothing but its own fields and the server's public key."""
-    place = LogPlace(MarketId(market_id), vote_type, receipt.sequence, bytes.fromhex(receipt.leaf_hash))
-    seal = Seal(receipt.batch_size, receipt.key_id, bytes.fromhex(receipt.signature))
-    path = tuple(map(bytes.fromhex, receipt.batch_path))
-    kept = Receipt(place.sequence, place.leaf_hash, receipt.batch_index, path, seal)
-    return holds(kept, place, SIGNER.public_keys)
-
-
-def signature_of(person: Person, market_id: str = MARKET, vote_type: VoteType = VoteType.PROPOSAL) -> str:
-    vote = CastVote(MarketId(market_id), "", person.wallet, vote_type, True, 1, None)
-    return person.sign(vote_message(PROGRAM_ID, vote))
-
-
-async def on_chain(running: Served, person: Person, *, choice: bool = False, market_id: MarketId = MARKET) -> str:
-    """A vote that the chain shows, of which the market hears as it does from the indexer."""
-    vote_type = VoteType.PROPOSAL if market_id == MARKET else VoteType.DISPUTE
-    vote_id, signature = str(uuid.uuid4()), person.sign("a transaction")
-    place = (market_id, vote_id, person.wallet, vote_type, choice, 1, None)
-    await running.town.submit(RecordChainVote(*place, signature, 12, START_S))
-    return vote_id
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
@@ -350,104 +308,3 @@ async def test_the_outage_of_the_log_is_an_outage_of_its_proofs(running: Served)
     answer = await like(running, Person())
     running.town.logs.outage = BookUnavailable("gone")
     assert (await failure(proof(running, vote_id=answer.vote_id))).info.reason == "DATABASE_UNAVAILABLE"
-
-
-# --- exports ----------------------------------------------------------------------------------------------------------
-
-
-async def test_an_export_has_everything_in_order_and_an_end(running: Served) -> None:
-    person = Person()
-    await like(running, person, wallet_signature=signature_of(person))
-    running.town.logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL)
-    await on_chain(running, person)
-    await running.town.submit(AdoptMarket(MARKET, observed(1, Person().wallet, Lifecycle.ACTIVE, slot=11)))
-    await on_chain(running, Person())
-    lines = await exported(running)
-    assert [line["kind"] for line in lines] == ["header", "vote", "vote", "vote", "aggregation", "end"]
-    votes = lines[1:4]
-    assert [vote["standing"] for vote in votes] == ["superseded", "counted", "late"]
-    assert [vote["sequence"] for vote in votes] == [1, 2, None]
-    assert lines[0]["receipt_keys"] == {key_id: key.hex() for key_id, key in SIGNER.public_keys.items()}
-    assert lines[-1] == {"kind": "end", "votes": 2, "late": 1, "aggregations": 1}
-
-
-async def test_what_comes_in_while_an_export_runs_is_not_in_it(
-    running: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exports, "PAGE", 2)
-    people = [Person() for _ in range(5)]
-    for person in people:
-        await like(running, person)
-    parts = aiter(VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=MARKET)))
-    first = await anext(parts)
-    running.town.logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL)
-    await on_chain(running, people[4])
-    await like(running, Person())
-    running.town.logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL)
-    rest = b"".join([part.lines async for part in parts])
-    lines = [json.loads(line) for line in (first.lines + rest).splitlines()]
-    assert [line["kind"] for line in lines] == ["header", *["vote"] * 5, "aggregation", "end"]
-    assert {line["standing"] for line in lines[1:6]} == {"counted"}
-
-
-async def test_the_server_does_not_vouch_for_votes_that_were_altered(running: Served) -> None:
-    answers = [await like(running, Person()) for _ in range(3)]
-    running.town.logs.alter(answers[1].vote_id)
-    unread = [line["receipt"] for line in await exported(running) if line["kind"] == "vote"]
-    assert unread == [None] * 3, "whichever was altered, the log has not the root that was published"
-    running.town.logs.alter(answers[1].vote_id)
-    await exported(running)
-    running.town.logs.alter(answers[1].vote_id)
-    known = [line["receipt"] for line in await exported(running) if line["kind"] == "vote"]
-    assert [receipt is None for receipt in known] == [False, True, False]
-
-
-async def test_a_market_without_votes_is_exported_and_one_that_is_not_there_is_not(running: Served) -> None:
-    assert [line["kind"] for line in await exported(running)] == ["header", "end"]
-    failed = await failure(exported(running, market_id_of(9)))
-    assert (failed.code, failed.info.reason) == (StatusCode.NOT_FOUND, "MARKET_NOT_FOUND")
-
-
-async def test_more_exports_than_may_be_under_way_are_refused(running: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "EXPORTS_MAX", 0)
-    assert (await failure(exported(running))).info.reason == "SERVER_BUSY"
-    monkeypatch.undo()
-    monkeypatch.setattr(exports, "EXPORTS_MAX", 1)
-    for _ in range(2):
-        assert len(await exported(running)) == 2, "an export that ended has left its place"
-
-
-async def test_an_export_that_its_client_gives_up_leaves_its_place(
-    running: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exports, "EXPORTS_MAX", 1)
-    monkeypatch.setattr(exports, "PAGE", 1)
-    for _ in range(3):
-        await like(running, Person())
-    call = VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=MARKET))
-    await anext(aiter(call))
-    call.cancel()
-
-    async def has_place() -> bool:
-        try:
-            return len(await exported(running)) == 5
-        except grpc.aio.AioRpcError:
-            return False
-
-    await eventually_async(has_place)
-
-
-async def test_an_outage_in_the_middle_leaves_an_export_without_its_end(
-    running: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exports, "PAGE", 1)
-    for _ in range(3):
-        await like(running, Person())
-    parts = aiter(VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=MARKET)))
-    lines = (await anext(parts)).lines
-    running.town.logs.outage = BookUnavailable("gone")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for part in parts:
-            lines += part.lines
-    assert failure_of(caught.value).info.reason == "DATABASE_UNAVAILABLE"
-    assert b'"kind":"end"' not in lines
