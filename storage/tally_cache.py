@@ -41,17 +41,16 @@ ADVANCE = (
     _IS_NEWER
     + """
 if stored and stored > version then return 'NEWER' end
-if since < 0 then
-    redis.call('UNLINK', KEYS[4])
-elseif not stored or stored < since then
-    return 'GAP'
-end
+if since < 0 then redis.call('UNLINK', KEYS[4]) end
 if #ARGV > 6 then redis.call('SADD', KEYS[4], unpack(ARGV, 7)) end
 if since >= 0 and redis.call('SCARD', KEYS[4]) ~= voters then return 'GAP' end
 """
     + _SET_ALL
 )
-"""Set the tally and add the wallets that came since; with `since` -1 they are all there are, and replace the set."""
+"""Set the tally and add the wallets that came since; with `since` -1 they are all there are, and replace the set.
+
+Whoever voted stays a voter, so a set that lacks anybody is smaller than the headcount, whatever was deleted from it.
+"""
 SWAP = (
     _IS_NEWER
     + """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,8 +115,10 @@ class Polls:
         return all([await self.cached(name) == await self.stored(name) for name in self.names])
 
     @contextlib.asynccontextmanager
-    async def projecting(self, settings: ProjectorSettings = QUICK) -> AsyncIterator[TallyProjector]:
-        projector = TallyProjector(self.reads, self.new_cache(), settings)
+    async def projecting(
+        self, settings: ProjectorSettings = QUICK, reads: TallyReads | None = None
+    ) -> AsyncIterator[TallyProjector]:
+        projector = TallyProjector(reads or self.reads, self.new_cache(), settings)
         task = asyncio.create_task(projector.run())
         try:
             yield projector
@@ -267,6 +269,32 @@ async def test_a_random_life_with_two_projectors_ends_equal(polls: Polls) -> Non
             if rng.random() < 0.05:
                 await polls.redis.flushall()
         await polls.become_equal_when_read(server)
+
+
+class LateReads(TallyReads):
+    """The first answer arrives when a newer tally has been written by somebody else, and deleted."""
+
+    def __init__(self, polls: Polls) -> None:
+        super().__init__(polls.ground.database)
+        self.polls, self.is_late = polls, False
+
+    async def since(self, known: Mapping[TallyName, int], wallets_max: int) -> list[Advance]:
+        answer = await super().since(known, wallets_max)
+        if not self.is_late:
+            self.is_late = True
+            await self.polls.cast(1, [2])
+            await self.polls.cache.advance(await super().since(known, wallets_max))
+            await self.polls.redis.flushall()
+        return answer
+
+
+async def test_a_whole_that_is_written_after_a_newer_one_was_deleted_does_not_stay(polls: Polls) -> None:
+    await polls.cast(1, [1])
+    reads = LateReads(polls)
+    async with polls.projecting(reads=reads) as projector:
+        projector.changed([market_id()])
+        await eventually_async(polls.are_equal)
+    assert (await polls.cached(PROPOSAL))[0] == "2"
 
 
 async def test_more_voters_than_fit_in_one_script_are_gathered_and_swapped_in(polls: Polls) -> None:

@@ -192,7 +192,9 @@ async def test_what_a_notifier_repeats_after_a_crash_is_told_once(running: Runni
             assert await client.xlen("zmart:feed") == 7
 
 
-async def test_rows_wait_for_redis_and_for_the_database_and_arrive_in_order(running: RunningBridge) -> None:
+async def test_rows_wait_for_redis_and_for_the_database_and_arrive_in_order(
+    running: RunningBridge, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running.browser(f"/ws?channels={CHANNEL}") as browser, running.notifier():
         await browser.expect(*JOINED)
         running.book.commit(CHANNEL)
@@ -207,6 +209,7 @@ async def test_rows_wait_for_redis_and_for_the_database_and_arrive_in_order(runn
         told = [m["seq"] for m in browser.told if "likes" in m]
         assert told[:2] == [0, 1]
         assert told[2:] == list(range(told[2], 22))
+    assert caplog.text.count("the feed stands still") == 1, "an outage is said once, however often it was tried"
 
 
 # the stream is lost
