@@ -38,7 +38,9 @@ class Bench:
             "SELECT count(*) FROM vote_records WHERE market_id = ANY($1)", [self.open_market, self.approved]
         )
         markets = await self.database.fetch(
-            "SELECT market_id, version, market_seq FROM markets WHERE market_id = ANY($1) ORDER BY market_id",
+            # Not the version: the indexer may still bring what the chain showed of the approved market.
+            "SELECT market_id, state, likes, dislikes, votes_seq, proposal_log_size FROM markets "
+            "WHERE market_id = ANY($1) ORDER BY market_id",
             [self.open_market, self.approved],
         )
         return [votes, *map(tuple, markets)]
