@@ -47,6 +47,8 @@ SERVED = {
     "/zmart.v1.OpsService/ListAlerts",
     "/zmart.v1.OpsService/AcknowledgeAlert",
     "/zmart.v1.OpsService/ResolveAlert",
+    "/zmart.v1.OpsService/AggregateNow",
+    "/zmart.v1.OpsService/ListAggregations",
     "/zmart.v1.OpsService/ListDiscrepancies",
     "/zmart.v1.OpsService/RunReconciliation",
 }
