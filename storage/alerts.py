@@ -1,13 +1,10 @@
 """Alerts for whoever shows, acknowledges or delivers them, and what is on its way to which sink."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-
-import asyncpg
 
 from domain.alerts import (
     AlertStatus,
@@ -23,8 +20,7 @@ from domain.ids import MarketId
 from domain.journal import AlertNote
 from storage import codec
 from storage.database import Database
-from storage.outages import TROUBLE, outages
-from storage.session import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, SHARED_SETTINGS
+from storage.news import News
 
 CHANNEL = "zmart_alerts"
 PAGE_MAX = 1000
@@ -136,54 +132,11 @@ class AlertQueue:
         await self._database.fetch("prune_deliveries", instant(settled_before_s))
 
 
-class AlertNews:
-    """Listens for alerts on a connection of its own; a hint."""
+class AlertNews(News):
+    """Hears of new alerts."""
 
     def __init__(self, database_url: str) -> None:
-        self._database_url = database_url
-        self._listener: asyncpg.Connection | None = None
-        self._news = asyncio.Event()
-
-    async def wait(self, timeout_s: float) -> None:
-        """Return when there may be a new alert, or after `timeout_s`; safe to cancel. Raises StorageUnavailable.
-
-        Returns at once after (re)connecting, for what was announced while nobody listened.
-        """
-        if self._listener is None or self._listener.is_closed():
-            await self._listen()
-            return
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
-
-    async def close(self) -> None:
-        """Stop listening."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            try:
-                await listener.close(timeout=CONNECT_TIMEOUT_S)
-            except TROUBLE:
-                listener.terminate()
-
-    async def _listen(self) -> None:
-        with outages("listen"):
-            listener = await asyncpg.connect(
-                self._database_url,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=COMMAND_TIMEOUT_S,
-                server_settings={**SHARED_SETTINGS, "application_name": "zmart-alerts"},
-            )
-            try:
-                await listener.add_listener(CHANNEL, lambda *_: self._news.set())
-            except BaseException:
-                listener.terminate()
-                raise
-        listener.add_termination_listener(lambda *_: self._news.set())
-        self._listener = listener
-        self._news.clear()
+        super().__init__(database_url, CHANNEL, "zmart-alerts")
 
 
 def alert_of(row: Any) -> StoredAlert:

@@ -1,17 +1,13 @@
 """What waits to be told, for the notifier that carries it on."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
 from storage.database import Database
-from storage.outages import TROUBLE, outages
-from storage.session import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, SHARED_SETTINGS
+from storage.news import News
 
 CHANNEL = "zmart_outbox"
 KEPT_PUBLISHED_S = 3600
@@ -41,9 +37,7 @@ class OutboxReader:
 
     def __init__(self, database: Database, database_url: str) -> None:
         self._database = database
-        self._database_url = database_url
-        self._listener: asyncpg.Connection | None = None
-        self._news = asyncio.Event()
+        self._news = News(database_url, CHANNEL, "zmart-notifier")
 
     async def unpublished(self, limit: int) -> Sequence[OutboxRow]:
         """The oldest rows not yet marked, in id order."""
@@ -62,41 +56,11 @@ class OutboxReader:
 
         Returns at once after (re)connecting, for what was announced while nobody listened.
         """
-        if self._listener is None or self._listener.is_closed():
-            await self._listen()
-            return
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
+        await self._news.wait(timeout_s)
 
     async def close(self) -> None:
         """Stop listening."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            try:
-                await listener.close(timeout=CONNECT_TIMEOUT_S)
-            except TROUBLE:
-                listener.terminate()
-
-    async def _listen(self) -> None:
-        with outages("listen"):
-            listener = await asyncpg.connect(
-                self._database_url,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=COMMAND_TIMEOUT_S,
-                server_settings={**SHARED_SETTINGS, "application_name": "zmart-notifier"},
-            )
-            try:
-                await listener.add_listener(CHANNEL, lambda *_: self._news.set())
-            except BaseException:
-                listener.terminate()
-                raise
-        listener.add_termination_listener(lambda *_: self._news.set())
-        self._listener = listener
-        self._news.clear()
+        await self._news.close()
 
 
 def _row(row: Any) -> OutboxRow:
