@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 from solders.account import Account
@@ -31,6 +32,8 @@ _log = structlog.get_logger(__name__)
 
 PositionKey = tuple[MarketId, Wallet]
 VoteKey = tuple[MarketId, Wallet, VoteType]
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 @dataclass(slots=True)
@@ -57,47 +60,33 @@ class ChainAccounts:
     ) -> Mapping[MarketId, ObservedMarket]:
         """The markets that exist, by id."""
         addresses = [self._program.market_address(market_id)[0] for market_id in market_ids]
-        found: dict[MarketId, ObservedMarket] = {}
-        for market_id, (account, slot) in zip(market_ids, await self.read(addresses, min_slot, is_final), strict=True):
-            if account is None:
-                continue
-            try:
-                found[market_id] = self._program.market(market_id, account.data, slot)
-            except UndecodableAccount as fault:
-                _log.error("account.undecodable", address=fault.address, fault=fault.fault)
-        return found
+
+        def decode(market_id: MarketId, _: Pubkey, account: Account, slot: int) -> ObservedMarket:
+            return self._program.market(market_id, account.data, slot)
+
+        return await self._decoded(market_ids, addresses, decode, min_slot, is_final)
 
     async def positions(
         self, keys: Sequence[PositionKey], min_slot: int | None = None, is_final: bool = False
     ) -> Mapping[PositionKey, ObservedPosition]:
         """The positions that exist, by market and user."""
         addresses = [self._position_address(market_id, user) for market_id, user in keys]
-        found: dict[PositionKey, ObservedPosition] = {}
-        read = await self.read(addresses, min_slot, is_final)
-        for key, address, (account, slot) in zip(keys, addresses, read, strict=True):
-            if account is None:
-                continue
-            try:
-                found[key] = self._program.position(address, account.data, slot)
-            except UndecodableAccount as fault:
-                _log.error("account.undecodable", address=fault.address, fault=fault.fault)
-        return found
+
+        def decode(_: PositionKey, address: Pubkey, account: Account, slot: int) -> ObservedPosition:
+            return self._program.position(address, account.data, slot)
+
+        return await self._decoded(keys, addresses, decode, min_slot, is_final)
 
     async def votes(
         self, keys: Sequence[VoteKey], min_slot: int | None = None, is_final: bool = False
     ) -> Mapping[VoteKey, ObservedVote]:
         """The VoteRecords that exist, by market, voter and type."""
         addresses = [self._vote_address(*key) for key in keys]
-        found: dict[VoteKey, ObservedVote] = {}
-        read = await self.read(addresses, min_slot, is_final)
-        for key, address, (account, slot) in zip(keys, addresses, read, strict=True):
-            if account is None:
-                continue
-            try:
-                found[key] = self._program.vote(address, account.data, slot)
-            except UndecodableAccount as fault:
-                _log.error("account.undecodable", address=fault.address, fault=fault.fault)
-        return found
+
+        def decode(_: VoteKey, address: Pubkey, account: Account, slot: int) -> ObservedVote:
+            return self._program.vote(address, account.data, slot)
+
+        return await self._decoded(keys, addresses, decode, min_slot, is_final)
 
     async def market_ids(self, addresses: Sequence[Wallet]) -> Mapping[Wallet, MarketId]:
         """Which market lives at each address, for those where one does."""
@@ -117,6 +106,26 @@ class ChainAccounts:
             if account is not None:
                 self._sort_in(touched, address, account, slot)
         return touched
+
+    async def _decoded(
+        self,
+        keys: Sequence[K],
+        addresses: Sequence[Pubkey],
+        decode: Callable[[K, Pubkey, Account, int], V],
+        min_slot: int | None,
+        is_final: bool,
+    ) -> Mapping[K, V]:
+        """What is decoded of each address, by its key; what cannot be is logged."""
+        found: dict[K, V] = {}
+        read = await self.read(addresses, min_slot, is_final)
+        for key, address, (account, slot) in zip(keys, addresses, read, strict=True):
+            if account is None:
+                continue
+            try:
+                found[key] = decode(key, address, account, slot)
+            except UndecodableAccount as fault:
+                _log.error("account.undecodable", address=fault.address, fault=fault.fault)
+        return found
 
     def _sort_in(self, touched: Touched, address: Pubkey, account: Account, slot: int) -> None:
         """Try the three kinds; their discriminators keep them apart."""
