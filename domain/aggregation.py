@@ -159,10 +159,7 @@ def correct(market: Market, observed: ObservedMarket, rules: Rules) -> tuple[ev.
     pair = (observed.proposal_likes, observed.proposal_dislikes)
     if market.intent is not None or observed.slot < market.observed_slot or pair == _confirmed_pair(market):
         return seen or AlreadyInState(market.market_id)
-    corrected = ev.TalliesCorrected(*pair)
-    if market.approval_ready and not approvable(evolve(market, corrected), rules):
-        return (*seen, corrected, ev.ApprovalNoLongerReady())
-    return (*seen, corrected)
+    return seen + _rewritten(market, ev.TalliesCorrected(*pair), rules)
 
 
 def _confirmed_pair(market: Market) -> tuple[int, int]:
@@ -172,13 +169,16 @@ def _confirmed_pair(market: Market) -> tuple[int, int]:
 def _undone(market: Market, settlement: Settlement, rules: Rules) -> tuple[ev.Event, ...]:
     """A confirmed attempt whose slot was dropped (ADR 0009): forget its pair, so that the next tick sends again."""
     intent, observed = settlement.intent, settlement.observed
-    is_held = (market.confirmed_likes, market.confirmed_dislikes) == intent.pair
-    if intent.action is not Action.AGGREGATE_PROPOSAL or not is_held:
+    if intent.action is not Action.AGGREGATE_PROPOSAL or _confirmed_pair(market) != intent.pair:
         return ()
     likes, dislikes = (observed.proposal_likes, observed.proposal_dislikes) if observed else (0, 0)
     if (likes, dislikes) == intent.pair:
         return ()  # somebody else has written the same pair since
-    undone = ev.TalliesUndone(intent, likes, dislikes)
-    if market.approval_ready and not approvable(evolve(market, undone), rules):
-        return (undone, ev.ApprovalNoLongerReady())
-    return (undone,)
+    return _rewritten(market, ev.TalliesUndone(intent, likes, dislikes), rules)
+
+
+def _rewritten(market: Market, event: ev.TalliesCorrected | ev.TalliesUndone, rules: Rules) -> tuple[ev.Event, ...]:
+    """The chain holds another pair than was confirmed, which may approve no longer."""
+    if market.approval_ready and not approvable(evolve(market, event), rules):
+        return (event, ev.ApprovalNoLongerReady())
+    return (event,)
