@@ -105,11 +105,12 @@ class Verdict:
     """For the next run to see again, or not."""
 
 
-def judge(seen: Sequence[Difference], before: Iterable[Suspicion]) -> Verdict:
+def judge(seen: Sequence[Difference], before: Iterable[Suspicion], heard_slot: int | None = None) -> Verdict:
     """Tell discrepancies from what was only on its way.
 
-    A difference counts when an earlier run saw it at least SETTLE_SLOTS before and the database has not moved on that
-    field since; a first sight, and one that moved, waits. What is stored already is not stored again.
+    A difference counts when an earlier run saw it at least SETTLE_SLOTS before, the rows have heard of every event up
+    to that slot (`heard_slot`; None where nothing was indexed yet), and the database has not moved on that field since.
+    A first sight, and one that moved, waits. What is stored already is not stored again.
     """
     known = {suspicion.difference.key: suspicion for suspicion in before}
     confirmed, kept = [], []
@@ -117,11 +118,16 @@ def judge(seen: Sequence[Difference], before: Iterable[Suspicion]) -> Verdict:
         earlier = known.get(difference.key)
         if earlier is None or earlier.difference.database_value != difference.database_value:
             kept.append(Suspicion(difference))
-        elif earlier.reported or difference.slot - earlier.difference.slot < SETTLE_SLOTS:
+        elif earlier.reported or not _has_settled(earlier.difference.slot, difference.slot, heard_slot):
             kept.append(earlier)
         else:
             confirmed.append(difference)
     return Verdict(tuple(confirmed), tuple(kept))
+
+
+def _has_settled(first_slot: int, slot: int, heard_slot: int | None) -> bool:
+    is_heard = heard_slot is None or heard_slot >= first_slot
+    return is_heard and slot - first_slot >= SETTLE_SLOTS
 
 
 def reported(difference: Difference) -> Suspicion:

@@ -40,6 +40,10 @@ class ReconciliationRows(Protocol):
         """Markets to compare, by id, without terminal ones that were equal and have not changed since."""
         ...
 
+    async def heard_slot(self) -> int | None:
+        """Up to where the rows have heard of every event, None before the first sweep of the history."""
+        ...
+
     async def markets(self, ids: Sequence[MarketId]) -> Mapping[MarketId, tuple[Market, Pair | None]]:
         """The rows as they are now, each with the last pair of its dispute that was sent and confirmed."""
         ...
@@ -105,9 +109,9 @@ class Reconciler:
     """Compares all rows with the chain at finalized, a hundred accounts in a question.
 
     No false alarm while events are in flight: rows newer than the read are left out, tallies are while an attempt is
-    under way, rows are read after the chain, and a difference counts when two runs saw it and the row did not move in
-    between. Any number may run at once. `run` raises `ChainUnavailable`, `RpcRefused` or `OSError`; what it found by
-    then stands.
+    under way, rows are read after the chain, and a difference counts when two runs saw it, the row did not move in
+    between, and whatever the first of them saw has been heard of. Any number may run at once. `run` raises
+    `ChainUnavailable`, `RpcRefused` or `OSError`; what it found by then stands.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class Reconciler:
         while ids := await self._rows.markets_after(last, only, ACCOUNTS_MAX):
             last = ids[-1]
             slot, chain = await self._accounts.markets(ids, is_final=True)
+            heard_slot = await self._rows.heard_slot()  # before the rows, which then show all of it
             stored = await self._rows.markets(list(chain))
             seen = [
                 difference
@@ -145,7 +150,7 @@ class Reconciler:
                 for difference in market_differences(market, chain[market_id], slot, dispute)
             ]
             before = [s for s in await self._rows.suspicions(ids) if s.difference.wallet is None]
-            await self._settle(seen, before, tally)
+            await self._settle(seen, before, heard_slot, tally)
             differ = {difference.market_id for difference in seen}
             clean = [
                 market_id
@@ -160,6 +165,7 @@ class Reconciler:
         while holdings := await self._rows.holdings_after(last, only, ACCOUNTS_MAX):
             last = holdings[-1]
             slot, chain = await self._accounts.positions(holdings, is_final=True)
+            heard_slot = await self._rows.heard_slot()
             stored = {row.holding: row for row in await self._rows.positions(list(chain))} if chain else {}
             seen = [d for holding, row in stored.items() for d in position_differences(row, chain[holding])]
             compared = set(holdings)
@@ -168,15 +174,17 @@ class Reconciler:
                 for suspicion in await self._rows.suspicions([holding.market_id for holding in holdings])
                 if (suspicion.difference.market_id, suspicion.difference.wallet) in compared
             ]
-            await self._settle(seen, before, tally)
+            await self._settle(seen, before, heard_slot, tally)
             differ = {(difference.market_id, difference.wallet) for difference in seen}
             clean = [holding for holding, row in stored.items() if row.slot <= slot and holding not in differ]
             await self._rows.note_clean_positions(clean, slot)
             tally.checked += len(stored)
 
-    async def _settle(self, seen: Sequence[Difference], before: Sequence[Suspicion], tally: _Tally) -> None:
+    async def _settle(
+        self, seen: Sequence[Difference], before: Sequence[Suspicion], heard_slot: int | None, tally: _Tally
+    ) -> None:
         """Judge one page: repair and store what is confirmed, and keep the rest for the next run."""
-        verdict = judge(seen, before)
+        verdict = judge(seen, before, heard_slot)
         repaired = [(difference, await self._repaired(difference)) for difference in verdict.confirmed]
         await self._rows.add(repaired)
         kept = [*verdict.kept, *(reported(difference) for difference, mended in repaired if not mended)]

@@ -1263,6 +1263,16 @@ WHERE m.market_id > $1 AND ($2::text IS NULL OR m.market_id = $2)
 ORDER BY m.market_id
 LIMIT $3;
 
+-- name: heard_slot
+-- Below what is wanted and not read yet, and what a market has yet to hear; not held up by what somebody was told of.
+SELECT least(
+    min(c.slot),
+    (SELECT min(coalesce(slot, 0)) - 1 FROM wanted_transactions WHERE alerted_at IS NULL),
+    (SELECT min(slot) - 1 FROM market_effects WHERE kind = 'observe')
+) AS slot
+FROM indexer_cursor AS c
+HAVING count(*) > 0;
+
 -- name: submitted_pairs
 -- The last pair of each type that was sent and confirmed (decisions P7).
 SELECT DISTINCT ON (market_id, vote_type) market_id, vote_type, submitted_yes, submitted_no

@@ -27,6 +27,10 @@ class Reconciliations:
         rows = await self._database.fetch("markets_to_compare", last, only, min(limit, PAGE_MAX))
         return [row["market_id"] for row in rows]
 
+    async def heard_slot(self) -> int | None:
+        """Up to where the rows have heard of every event, None before the first sweep of the history."""
+        return next((row["slot"] for row in await self._database.fetch("heard_slot")), None)
+
     async def markets(self, ids: Sequence[MarketId]) -> dict[MarketId, tuple[Market, Pair | None]]:
         """The rows as they are now, each with the last pair of its dispute that was sent and confirmed."""
         rows = await self._database.fetch("load_markets", list(ids))

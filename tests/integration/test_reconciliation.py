@@ -66,6 +66,36 @@ async def test_a_state_that_is_wrong_is_seen_twice_repaired_from_the_chain_and_t
     assert (await scene.suspicions(), await scene.ground.alerts()) == ([], [ALERT])
 
 
+@pytest.mark.parametrize(
+    ("hindrance", "its_end"),
+    [
+        (
+            "INSERT INTO market_effects (market_id, kind, slot) SELECT market_id, 'observe', 1 FROM markets",
+            "DELETE FROM market_effects",
+        ),
+        (
+            "INSERT INTO wanted_transactions (signature, source) VALUES ('s', 'webhook')",
+            "UPDATE wanted_transactions SET alerted_at = now()",
+        ),
+        ("UPDATE indexer_cursor SET slot = 1", "UPDATE indexer_cursor SET slot = 1000000"),
+    ],
+)
+async def test_a_difference_waits_while_its_event_may_be_on_its_way(
+    scene: Reconciling, hindrance: str, its_end: str
+) -> None:
+    market = await scene.chain.create_market()
+    await scene.adopt(market)
+    await scene.bend("UPDATE markets SET state = 'ACTIVE'")
+    await scene.ground.query("INSERT INTO indexer_cursor (program_id, slot, finalized_slot) VALUES ('p', 1000000, 1)")
+    await scene.ground.query(hindrance)
+    assert (await found(scene)).discrepancies == 0
+    scene.pass_slots()
+    assert (await scene.reconciler.run()).discrepancies == 0, "however often it is seen"
+    await scene.ground.query(its_end)
+    scene.pass_slots()
+    assert (await scene.reconciler.run()).repaired == 1
+
+
 async def test_a_tally_that_somebody_else_wrote_is_found_and_ours_will_be_sent_again(scene: Reconciling) -> None:
     market, backend = await scene.chain.create_market(), scene.chain.keys.backend
     await scene.adopt(market)

@@ -116,6 +116,13 @@ def test_a_second_sight_is_a_discrepancy_when_enough_slots_have_passed() -> None
     assert judge([late], before).confirmed == (late,)
 
 
+def test_a_second_sight_waits_while_events_up_to_the_first_are_not_heard_of() -> None:
+    late, before = difference(SLOT + 500), [Suspicion(difference())]
+    assert judge([late], before, heard_slot=SLOT - 1).confirmed == ()
+    assert judge([late], before, heard_slot=SLOT - 1).kept == tuple(before)
+    assert judge([late], before, heard_slot=SLOT).confirmed == (late,)
+
+
 def test_a_row_that_moved_in_between_is_on_its_way() -> None:
     moved = difference(SLOT + 500, database="RESOLVING", chain="DISPUTED")
     verdict = judge([moved], [Suspicion(difference())])
