@@ -91,6 +91,13 @@ class Journal(Protocol):
         """Open a transaction that sees every epoch unchanged, else `Fenced`; leaving commits, an exception undoes."""
         ...
 
+    async def take(self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> bool:
+        """In one transaction: see every epoch unchanged, insert all ballots, save the changes that count them.
+
+        False, and nothing is written, when any of it cannot be so: `transaction` goes step by step and says why.
+        """
+        ...
+
     async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:
         """Those of the markets that exist, each with its stored deadline."""
         ...

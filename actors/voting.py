@@ -6,7 +6,7 @@ The database alone says who voted before (T2). An exception out of here means th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from actors.messages import Admit, Admitted, Answer, Broken, Count, Drafted, Failed
 from actors.ports import Ballot, Journal, JournalTransaction, RecordedVote
@@ -18,6 +18,29 @@ from domain.refusals import AlreadyVoted, MarketNotFound, Refusal, RequestIdReus
 from domain.rules import Now, Rules
 from domain.votelog import leaf_of
 
+STEPS_FIRST, STEPS_MAX = 4, 1024
+"""Batches that go step by step after a try at once that was in vain, and after many: each such try is work for nothing
+and a line in the database's log."""
+
+
+class Caution:
+    """Whether to expect that all votes of a batch are new: after each disappointment for twice as many batches not."""
+
+    def __init__(self) -> None:
+        self._steps, self._left = STEPS_FIRST, 0
+
+    def dares(self) -> bool:
+        """Say so for the next batch."""
+        self._left = max(self._left - 1, -1)
+        return self._left < 0
+
+    def learn(self, went_well: bool) -> None:
+        """Hear what came of daring."""
+        if went_well:
+            self._steps = STEPS_FIRST
+        else:
+            self._left, self._steps = self._steps, min(2 * self._steps, STEPS_MAX)
+
 
 class Voting:
     """Takes the votes of a batch into the journal, in one transaction."""
@@ -25,6 +48,7 @@ class Voting:
     def __init__(self, journal: Journal, residents: Residents) -> None:
         self._journal = journal
         self._residents = residents
+        self._caution = Caution()
 
     async def vote(self, votes: Mapping[int, CastVote]) -> dict[int, Answer]:
         """Take these votes and answer each; durable when this returns."""
@@ -44,11 +68,37 @@ class Voting:
         ballots, refused = _sort_admissions(votes, by_market, admissions, self._residents.wall_ms(), answers)
         if not ballots and not refused:
             return answers
-        async with self._journal.transaction(self._residents.epochs_of(by_market)) as transaction:
-            counted = await self._take(transaction, ballots, rules, now, answers)
-            await _look_up(transaction, votes, {**refused, **_rejected(ballots, answers)}, answers)
+        counted = await self._take_at_once(ballots, rules, now, answers) if not refused else None
+        if counted is None:
+            async with self._journal.transaction(self._residents.epochs_of(by_market)) as transaction:
+                counted = await self._take(transaction, ballots, rules, now, answers)
+                await _look_up(transaction, votes, {**refused, **_rejected(ballots, answers)}, answers)
         self._residents.keep(counted)
         return answers
+
+    async def _take_at_once(
+        self, ballots: Mapping[int, Ballot], rules: Rules, now: Now, answers: dict[int, Answer]
+    ) -> list[Drafted] | None:
+        """Count all of them and have the journal take that if they are new; None when it did not, nothing is changed.
+
+        Drafts that were not taken are replaced by those of `_take`; an actor keeps its last one.
+        """
+        if not self._caution.dares():
+            return None
+        drafts = self._count(ballots.values(), rules, now)
+        epochs, changes = self._residents.epochs_of(drafts), [draft.change for draft in drafts.values() if draft.change]
+        went_in = await self._journal.take(epochs, list(ballots.values()), changes)
+        self._caution.learn(went_in)
+        if not went_in:
+            return None
+        answers.update(_taken_answers(ballots, drafts))
+        return list(drafts.values())
+
+    def _count(self, taken: Iterable[Ballot], rules: Rules, now: Now) -> dict[MarketId, Drafted]:
+        by_market: dict[MarketId, list[Ballot]] = defaultdict(list)
+        for ballot in taken:
+            by_market[ballot.vote.market_id].append(ballot)
+        return self._residents.count({at: Count(tuple(each), (), rules, now) for at, each in by_market.items()})
 
     async def _take(
         self,
@@ -63,21 +113,25 @@ class Voting:
             return []
         inserted = set(await transaction.insert_ballots(list(ballots.values())))
         taken: dict[int, Ballot] = {}
-        by_market: dict[MarketId, list[Ballot]] = defaultdict(list)
         for index, ballot in ballots.items():
             if ballot.vote.vote_id in inserted:
                 inserted.remove(ballot.vote.vote_id)  # the same vote a second time in this batch is a repeat
                 taken[index] = ballot
-                by_market[ballot.vote.market_id].append(ballot)
-        drafts = self._residents.count({at: Count(tuple(each), (), rules, now) for at, each in by_market.items()})
+        drafts = self._count(taken.values(), rules, now)
         if drafts:
             await transaction.save([draft.change for draft in drafts.values() if draft.change])
-        for index, ballot in taken.items():
-            vote, draft = ballot.vote, drafts[ballot.vote.market_id]
-            assert draft.market is not None
-            sequence, leaf = draft.places[vote.vote_id]
-            answers[index] = VoteTaken(vote.vote_id, draft.market.tally(vote.vote_type), False, sequence, leaf)
+        answers.update(_taken_answers(taken, drafts))
         return list(drafts.values())
+
+
+def _taken_answers(taken: Mapping[int, Ballot], drafts: Mapping[MarketId, Drafted]) -> dict[int, Answer]:
+    answers: dict[int, Answer] = {}
+    for index, ballot in taken.items():
+        vote, draft = ballot.vote, drafts[ballot.vote.market_id]
+        assert draft.market is not None
+        sequence, leaf = draft.places[vote.vote_id]
+        answers[index] = VoteTaken(vote.vote_id, draft.market.tally(vote.vote_type), False, sequence, leaf)
+    return answers
 
 
 async def _look_up(

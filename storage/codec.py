@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from domain.deadlines import ClockName, Deadline
+from domain.feed import FeedMessage
 from domain.ids import virtual_shard
 from domain.intents import Action, Expectation, Intent, IntentStatus, Settlement, StoredTransaction
 from domain.journal import AggregationNote, AlertNote, Change
@@ -80,6 +81,11 @@ def counts_row(change: Change) -> tuple[str | None, ...]:
         str(deadline.at_s) if deadline else None,
         deadline.clock.value if deadline else None,
     )
+
+
+def outbox_row(message: FeedMessage) -> tuple[str, str, str, str]:
+    """The columns of `save_outbox`, in its order."""
+    return message.channel, str(message.seq), message.type, json.dumps(message.payload)
 
 
 def market_json(change: Change) -> dict[str, Any]:

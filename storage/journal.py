@@ -1,6 +1,7 @@
 """The journal of a shard on PostgreSQL: one session that holds the locks and makes every commit.
 
-A vote batch takes six round trips: BEGIN, fence, insert, markets, outbox, COMMIT.
+A batch of votes that are all new takes one round trip (`take`). Any other takes six: BEGIN, fence, insert, markets,
+outbox, COMMIT.
 """
 
 import json
@@ -12,13 +13,12 @@ from typing import Any, Self
 import asyncpg
 
 from domain.deadlines import Deadline
-from domain.feed import FeedMessage
 from domain.ids import MarketId
 from domain.intents import Settlement
-from domain.journal import AlertNote, Change, Epochs, Fenced
+from domain.journal import AlertNote, Ballot, Change, Epochs, Fenced
 from domain.market import Market
 from domain.observed import ChainConfig
-from storage import codec
+from storage import codec, vote_batches
 from storage.ballots import PostgresBallots, fetched
 from storage.fencing import check_distinct, check_fenced, check_versions
 from storage.outages import TROUBLE, JournalLost, StorageUnavailable, outages
@@ -64,6 +64,30 @@ class PostgresJournal:
         async with self._turn, self._begun():
             await self._fence(epochs)
             yield PostgresJournalTransaction(self._connection, epochs)
+
+    async def take(self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> bool:
+        """Insert all ballots and save the changes that count them, one statement and one commit.
+
+        False, and nothing is written, when not all of it went in or the changes are more than counts; why, a
+        `transaction` tells. Raises JournalLost: then the outcome is unknown.
+        """
+        arguments = vote_batches.arguments(epochs, ballots, changes)
+        if arguments is None:
+            return False
+        with outages("take_votes", JournalLost):
+            async with self._turn:
+                return await self._taken(arguments)
+
+    async def _taken(self, arguments: Sequence[Any]) -> bool:
+        """True is said after the answer to the statement's commit: asyncpg waits for ReadyForQuery."""
+        try:
+            await self._connection.fetch(sql("take_votes"), *arguments)
+        except BaseException as error:
+            if getattr(error, "sqlstate", None) == vote_batches.NOT_ALL_WENT_IN:
+                return False
+            self._connection.terminate()
+            raise
+        return True
 
     async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:
         """Those of the markets that exist, each with its stored deadline."""
@@ -162,7 +186,7 @@ class PostgresJournalTransaction(PostgresBallots):
         # Intents first: the market's row refers to its attempt.
         await self._write("plan_intents", [codec.intent_row(intent) for c in changes for intent in c.planned])
         await self._save_markets(changes)
-        await self._write("save_outbox", [_outbox_row(message) for c in changes for message in c.feed])
+        await self._write("save_outbox", [codec.outbox_row(message) for c in changes for message in c.feed])
         applied = list(chain.from_iterable(change.applied for change in changes))
         if applied:
             await fetched(self._connection, "apply_settlements", applied)
@@ -181,7 +205,3 @@ class PostgresJournalTransaction(PostgresBallots):
         if not changes:
             return []
         return await fetched(self._connection, name, json.dumps([codec.market_json(change) for change in changes]))
-
-
-def _outbox_row(message: FeedMessage) -> tuple[str, str, str, str]:
-    return message.channel, str(message.seq), message.type, json.dumps(message.payload)

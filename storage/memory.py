@@ -17,12 +17,14 @@ from domain.intents import ENDS, OPEN_STATUSES, Intent, Settlement
 from domain.journal import (
     AggregationNote,
     AlertNote,
+    Ballot,
     Change,
     Epochs,
     Fenced,
 )
 from domain.market import Market
 from domain.observed import ChainConfig
+from storage import vote_batches
 from storage.fencing import check_distinct, check_fenced, check_versions
 from storage.memory_ballots import MemoryBallots, check_uuid
 from storage.memory_tables import AggregationRow, Attempt, MemoryDatabase, MemorySession, Owner, Tables
@@ -31,6 +33,10 @@ from storage.ownership import ACQUIRE_TIMEOUT_S, POLL_S, is_alive
 from storage.turn import Turn
 
 _SETTLED_NOTES = ("confirmed", "failed", "skipped")
+
+
+class _NotAllWentIn(Exception):
+    """Undoes the transaction of a `take`."""
 
 
 class MemoryJournal(MemorySession):
@@ -61,6 +67,20 @@ class MemoryJournal(MemorySession):
             self._check_session("commit")
             self._fence(epochs)
             self.database.tables.take_in(overlay)
+
+    async def take(self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> bool:
+        """Insert all ballots and save the changes that count them, or nothing, as `PostgresJournal.take` does."""
+        if vote_batches.arguments(epochs, ballots, changes) is None:
+            return False
+        try:
+            async with self.transaction(epochs) as transaction:
+                inserted = await transaction.insert_ballots(ballots)
+                if len(inserted) < len(ballots):
+                    raise _NotAllWentIn
+                await transaction.save(changes)
+        except (_NotAllWentIn, Fenced):
+            return False
+        return True
 
     async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:
         """Those of the markets that exist, each with its stored deadline."""

@@ -11,6 +11,16 @@ CREATE TABLE schema_migrations (
 CREATE FUNCTION cells(joined text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN joined = '' THEN ARRAY[''] ELSE string_to_array(joined, chr(31), chr(30)) END;
 
+-- Ends a statement that is a transaction of its own unless everything in it went as it was meant to: then nothing did.
+CREATE FUNCTION all_or_nothing(went_well boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF went_well THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'not all of it went in' USING ERRCODE = 'ZM001';
+END
+$$;
+
 -- Who owns what.
 
 CREATE TABLE virtual_shards (
