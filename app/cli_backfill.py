@@ -17,7 +17,7 @@ def backfill(data_dir: Path | None, from_slot: int) -> None:
     """Read the program's history from a slot on; a killed one goes on where it was."""
     from app.backfill import Bar
     from app.backfill import backfill as read_history
-    from app.up import database_of
+    from app.connection import database_of
     from app.wiring import SettingMissing
     from chain.rpc import ChainUnavailable, RpcRefused
     from storage.database import database_pool

@@ -60,7 +60,7 @@ def status(data_dir: Path | None) -> None:
 
 def _run(data_dir: Path | None, work: Callable[[Database, Settings], Awaitable[None]]) -> None:
     """Do it on the database of the settings, or of the `zmart up` in the data dir; an outage ends it with words."""
-    from app.up import database_of
+    from app.connection import database_of
     from app.wiring import SettingMissing
     from storage.database import database_pool
     from storage.outages import StorageUnavailable

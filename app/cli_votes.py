@@ -43,8 +43,8 @@ def export(market: str, output: Path | None, target: str | None, data_dir: Path 
 
 def _door(target: str | None, data_dir: Path | None) -> Door:
     """Where the server is; nobody has to say who is asking."""
+    from app.connection import CONNECTION_FILE, read_connection
     from app.operator_door import Door
-    from app.up import CONNECTION_FILE, read_connection
 
     if target is not None:
         return Door(target, ())

@@ -30,6 +30,7 @@ from rich.table import Column, Table
 from solders.keypair import Keypair
 
 from app.config import Settings
+from app.connection import CONNECTION_FILE, without_password
 from app.diagnosis import (
     PREFIX,
     Finding,
@@ -51,7 +52,6 @@ from app.doctor_alerts import alert_findings
 from app.embedded.postgres import binary
 from app.embedded.wheels import WheelMissing, program
 from app.runner import RUN_ID_VARIABLE
-from app.up import CONNECTION_FILE, without_password
 from chain.client import ChainReader, ConfigMissing, UndecodableAccount
 from chain.keys import KeyFileError, SigningKey, SigningKeys, load_key
 from chain.program import ZmartProgram

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from app.config import Settings
-from app.up import CONNECTION_FILE, write_private
+from app.connection import CONNECTION_FILE, write_private
 from chain.ledger import Ledger
 
 

@@ -19,7 +19,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from app.config import Settings
-from app.up import CONNECTION_FILE, read_connection
+from app.connection import CONNECTION_FILE, read_connection
 
 TOKEN_VARIABLE = "ZMART_OPERATOR_TOKEN"  # noqa: S105 - a name, not a token
 ANSWER_S_MAX = 10.0

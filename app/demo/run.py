@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.connection import CONNECTION_FILE
 from app.demo.doors import Doors
 from app.demo.story import Story, Verified
 from app.embedded import free_port_base
 from app.exec_child import guarded
-from app.up import CONNECTION_FILE
 
 READY_S_MAX = 90.0
 STOP_S_MAX = 60.0

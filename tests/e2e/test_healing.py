@@ -15,9 +15,9 @@ import psutil
 import pytest
 from solders.keypair import Keypair
 
+from app.connection import read_connection
 from app.demo.doors import Doors, SignedIn
 from app.demo.run import running_system
-from app.up import read_connection
 from domain.ids import MarketId
 from tests.support.eventually import eventually_async
 from tests.support.system import FAST, RunningSystem, create_markets, new_market_id

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from solders.keypair import Keypair
 
+from app.connection import read_connection
 from app.demo.story import GRID_S
-from app.up import read_connection
 from domain.ids import MarketId
 from tests.support.eventually import eventually_async
 from tests.support.system import RunningSystem, create_markets, new_market_id

@@ -12,8 +12,8 @@ import redis.asyncio
 from redis.exceptions import RedisError
 from solders.keypair import Keypair
 
+from app.connection import read_connection
 from app.demo.doors import Doors
-from app.up import read_connection
 from domain.ids import MarketId
 from tests.support.eventually import eventually_async
 from tests.support.system import RunningSystem, create_markets, new_market_id

@@ -17,10 +17,10 @@ import psutil
 import pytest
 from solders.keypair import Keypair
 
+from app.connection import CONNECTION_FILE, read_connection
 from app.demo.doors import Doors, SignedIn, reason
 from app.demo.run import running_system
 from app.embedded import free_port_base
-from app.up import CONNECTION_FILE, read_connection
 from domain.ids import MarketId
 from tests.support.eventually import eventually, eventually_async
 from tests.support.processes import alive, family_of, processes_of_run

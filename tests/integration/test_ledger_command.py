@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 
+from app.connection import CONNECTION_FILE
 from app.embedded import free_port_base
-from app.up import CONNECTION_FILE
 from chain.program import NEWEST_PROGRAM_ID
 from tests.support.eventually import eventually_async
 

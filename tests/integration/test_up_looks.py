@@ -7,8 +7,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from app import up
-from app.up import shard_pids
+from app import pids
+from app.pids import shard_pids
 from storage.migrate import migrate
 
 
@@ -17,7 +17,7 @@ async def test_a_look_at_the_shards_gives_up_when_the_table_is_locked(
 ) -> None:
     await migrate(database_url)
     assert await shard_pids(database_url) == []
-    monkeypatch.setattr(up, "PROBE_S", 0.2)
+    monkeypatch.setattr(pids, "PROBE_S", 0.2)
     other = await asyncpg.connect(database_url)
     try:
         async with other.transaction(), asyncio.timeout(10):
