@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from solders.pubkey import Pubkey
@@ -82,9 +82,13 @@ def _compiled(build: type[ChainEvent], kinds: str) -> _Layout:
     return _Layout(build, fields, readers)
 
 
+def _tag(name: str) -> bytes:
+    return hashlib.sha256(f"event:{name}".encode()).digest()[:DISCRIMINATOR_BYTES]
+
+
 def _layouts() -> Iterator[tuple[bytes, _Layout]]:
     for build, kinds in EVENT_FIELDS:
-        tag = hashlib.sha256(f"event:{build.NAME}".encode()).digest()[:DISCRIMINATOR_BYTES]
+        tag = _tag(build.NAME)
         for variant in ("n", "s") if "o" in kinds else ("",):
             yield tag, _compiled(build, kinds.replace("o", variant))
 
@@ -108,3 +112,30 @@ def decode_event(raw: bytes) -> ChainEvent | UndecodableEvent:
         return layout.read(raw)
     except KeyError:  # a byte that is neither 0 nor 1 where a bool or an option's tag must be
         return UndecodableEvent(EventFault.MALFORMED, layout.build.NAME, raw)
+
+
+def encode_event(event: ChainEvent) -> bytes:
+    """The bytes that the program logs for an event: the reverse of `decode_event`."""
+    kinds = _KINDS[type(event)]
+    parts = [_written(kind, getattr(event, name)) for kind, name in zip(kinds, _field_names(event), strict=True)]
+    return _tag(event.NAME) + b"".join(parts)
+
+
+_KINDS = dict(EVENT_FIELDS)
+_OPTION_BYTES = {None: b"\0", False: b"\1\0", True: b"\1\1"}
+
+
+def _field_names(event: ChainEvent) -> list[str]:
+    return [field.name for field in fields(event)]
+
+
+def _written(kind: str, value: Any) -> bytes:
+    match kind:
+        case "k":
+            return bytes(Pubkey.from_string(value))
+        case "o":
+            return _OPTION_BYTES[value]
+        case "h":
+            return bytes(value)
+        case _:
+            return struct.pack("<" + kind.replace("b", "?"), value)

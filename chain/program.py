@@ -170,6 +170,7 @@ def _market(record: Any, pda: Wallet, slot: int) -> ObservedMarket:
         dispute_disagree=record.dispute_disagree,
         resolver=Wallet(str(record.resolver)),
         content_hash=_hash_text(bytes(record.ipfs_evidence_hash)),
+        was_disputed=record.was_disputed,
     )
 
 

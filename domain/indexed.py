@@ -85,7 +85,8 @@ class PositionTouched:
 class IndexedTransaction:
     """A transaction of the program as it was read; `err` is None when it succeeded, and only then it has events.
 
-    `is_incomplete`: its log was cut off, so `effects` and `positions` are from the accounts that it names (CI 7.2, 3).
+    `is_incomplete`: its log was cut off, so its events are from its instructions, or `effects` and `positions` from the
+    accounts that it names (CI 7.2, 3). `is_waiting`: more can be said of it once other transactions are written.
     """
 
     signature: str
@@ -97,6 +98,7 @@ class IndexedTransaction:
     source: str
     events: tuple[EventRecord, ...] = ()
     is_incomplete: bool = False
+    is_waiting: bool = False
     effects: tuple[MarketEffect, ...] = ()
     positions: tuple[PositionTouched, ...] = ()
 

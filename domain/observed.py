@@ -45,6 +45,8 @@ class ObservedMarket:
     """Who proposed the outcome; a key of zeros before that, None in reads that were stored without it."""
     content_hash: str = ""
     """The question's IPFS hash, and the evidence's once an outcome is proposed: the program keeps both in one field."""
+    was_disputed: bool | None = None
+    """Once final, whether it was Disputed right before; None in reads that were stored without it (CI 4.2)."""
 
 
 @dataclass(frozen=True, slots=True)

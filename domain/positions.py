@@ -36,6 +36,24 @@ class Trade:
 
 
 @dataclass(frozen=True, slots=True)
+class TradesOf:
+    """What the trades that are known of somebody come to; `wallet` is None for everybody who was not asked about."""
+
+    wallet: Wallet | None
+    count: int
+    yes: int
+    """Shares bought less shares sold."""
+    no: int
+    invested: int
+    """What was paid for what was bought."""
+    yes_before: int
+    """Of `yes`, what came before a place on chain."""
+    no_before: int
+    unplaced_count: int
+    """Trades in that place's slot of which nobody knows whether they came before."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredPosition:
     """One row of `positions`, as the account was at `slot`; all zero where the chain had no such account then.
 

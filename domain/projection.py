@@ -48,8 +48,8 @@ def projection_of(events: Sequence[EventRecord]) -> Projection:
 def _trades(events: Iterable[EventRecord]) -> Iterable[Trade]:
     for event in events:
         amount = TRADE_AMOUNTS.get(event.event_type)
-        if amount is None or event.market_id is None or event.wallet is None:
-            continue
+        if amount is None or event.market_id is None or event.wallet is None or event.fault is not None:
+            continue  # a fault here: that there was a trade is known, and not what it came to (T35)
         yield Trade(
             transaction_signature=event.signature,
             event_index=event.ordinal,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from domain.ids import KEY_BYTES, MalformedId, base58_decode
@@ -44,6 +44,8 @@ class Arrival:
     err: str | None
     logs: tuple[str, ...]
     keys: tuple[str, ...] = ()
+    shown: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    """The whole item in the raw shape, for its instructions where the log is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def _raw(item: Mapping[str, Any], transaction: Mapping[str, Any]) -> Arrival | H
         err=_err(meta["err"]),
         logs=_logs(meta["logMessages"]),
         keys=_keys(transaction.get("message"), meta.get("loadedAddresses")),
+        shown=item,
     )
 
 

@@ -32,6 +32,8 @@ PARKED_AFTER_S = 60.0
 PARKED_S = 60.0
 ATTEMPTS_MAX = 10
 """Tries after which a transaction is given up that meets a bug of ours."""
+WAITS_MAX = 8
+"""Tries, 16 s, after which a transaction with a cut-off log is written with what is known: others may never come."""
 BLOCKS_KEPT = 256
 """Orders of blocks that are remembered."""
 
@@ -141,14 +143,18 @@ class Fetcher:
     async def _fetch(self, wanted: Sequence[WantedTransaction]) -> None:
         by_signature = {each.signature: each for each in wanted}
         fetched = await self._reader.fetch(list(by_signature))
-        transactions = await self._preparer.prepare(fetched.arrivals, "rpc", Finality.CONFIRMED)
+        prepared = await self._preparer.prepare(fetched.arrivals, "rpc", Finality.CONFIRMED)
+        waiting = [
+            each.signature for each in prepared if each.is_waiting and by_signature[each.signature].attempts < WAITS_MAX
+        ]
+        transactions = [each for each in prepared if each.signature not in waiting]
 
         async def mark(opened: IndexTransaction) -> None:
             await opened.raise_alerts(_alerts([by_signature[signature] for signature in fetched.absent]))
 
         await self._recorder.record(transactions, mark)
-        pauses = {signature: self._pause_s(by_signature[signature]) for signature in fetched.absent}
-        await self._store.return_wanted(pauses, "no node has it")
+        pauses = {signature: self._pause_s(by_signature[signature]) for signature in (*fetched.absent, *waiting)}
+        await self._store.return_wanted(pauses, "no node has it, or its log is cut off and others are missing")
 
     async def _give_back(self, wanted: WantedTransaction, error: str) -> None:
         """Try a transaction again that met a bug of ours; after ten tries it is a dead letter."""

@@ -26,7 +26,7 @@ BATCH_MAX = 100
 SIGNATURES_KEPT = 200_000
 """Of one walk, 40 MB: a longer gap is walked several times, each time from its oldest end."""
 ABSENT_S = 1.0
-"""How soon a signature is asked for again that the node listed and did not show."""
+"""How soon a signature is asked for again that the node listed and did not show, or that waits for others."""
 
 log = structlog.get_logger("indexer")
 
@@ -114,7 +114,9 @@ class GapFiller:
         young = [a for a in fetched.arrivals if not missing[a.signature].is_finalized]
         transactions = await self._preparer.prepare(final, "gap", Finality.FINALIZED)
         transactions += await self._preparer.prepare(young, "gap", Finality.CONFIRMED)
-        absent = [WantedTransaction(signature, missing[signature].slot, "gap") for signature in fetched.absent]
+        waiting = [each.signature for each in transactions if each.is_waiting]
+        transactions = [each for each in transactions if not each.is_waiting]
+        absent = [WantedTransaction(each, missing[each].slot, "gap") for each in (*fetched.absent, *waiting)]
 
         async def mark(opened: IndexTransaction) -> None:
             await opened.want(absent, ABSENT_S)

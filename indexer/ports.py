@@ -26,6 +26,7 @@ from domain.indexed import (
 )
 from domain.journal import AlertNote
 from domain.outcomes import Outcome
+from domain.positions import TradesOf
 
 
 class MarketsAway(Exception):
@@ -191,6 +192,15 @@ class IndexStore(Protocol):
 
     async def learn_addresses(self, known: Mapping[Wallet, MarketId]) -> None:
         """Keep which market lives where."""
+        ...
+
+    async def trades_around(
+        self, market_id: MarketId, wallets: Sequence[Wallet], transaction: IndexedTransaction, slot_max: int
+    ) -> Sequence[TradesOf]:
+        """What trades of a market up to a slot come to without a transaction's, and what of it came before that.
+
+        One for each of `wallets` that has any, and one for all others.
+        """
         ...
 
     async def cursor(self) -> Cursor | None:

@@ -7,16 +7,9 @@ from dataclasses import replace
 
 from chain.accounts import ChainAccounts
 from domain.ids import MarketId, Wallet
-from domain.indexed import (
-    ChainVoteSeen,
-    EventRecord,
-    Finality,
-    IndexedTransaction,
-    MarketEffect,
-    PositionTouched,
-)
-from domain.tally import VoteType
-from indexer.arrivals import Arrival, is_key
+from domain.indexed import EventRecord, Finality, IndexedTransaction
+from indexer.arrivals import Arrival
+from indexer.cut_logs import CutLogs
 from indexer.ports import IndexStore
 from indexer.reading import effects_of, read_arrival, unresolved_address
 
@@ -31,19 +24,20 @@ class Preparer:
         self._program_id = program_id
         self._accounts = accounts
         self._store = store
+        self._cut_logs = CutLogs(program_id, accounts, store)
         self._market_ids: dict[Wallet, MarketId] = {}
 
     async def prepare(self, arrivals: Sequence[Arrival], source: str, finality: Finality) -> list[IndexedTransaction]:
-        """Read the logs, name the markets, and look at the accounts where a log was cut off."""
-        keys = {arrival.signature: arrival.keys for arrival in arrivals}
-        readings = [read_arrival(arrival, self._program_id, source, finality) for arrival in arrivals]
-        transactions = await self._named([reading.transaction for reading in readings])
-        return [
-            await self._completed(transaction, keys[transaction.signature])
+        """Read the logs, make good those that were cut off, and name the markets."""
+        by_signature = {arrival.signature: arrival for arrival in arrivals}
+        read = [read_arrival(arrival, self._program_id, source, finality).transaction for arrival in arrivals]
+        whole = [
+            await self._cut_logs.completed(transaction, by_signature[transaction.signature])
             if transaction.is_incomplete
-            else replace(transaction, effects=tuple(effects_of(transaction.events)))
-            for transaction in transactions
+            else transaction
+            for transaction in read
         ]
+        return [t if t.effects else replace(t, effects=tuple(effects_of(t.events))) for t in await self._named(whole)]
 
     async def _named(self, transactions: Sequence[IndexedTransaction]) -> Sequence[IndexedTransaction]:
         """Fill in the market of events that name its address only; one that nobody knows stays without."""
@@ -73,31 +67,3 @@ class Preparer:
         if len(self._market_ids) + len(found) > ADDRESSES_KEPT:
             self._market_ids.clear()  # they are a look-up away
         self._market_ids.update(found)
-
-    async def _completed(self, transaction: IndexedTransaction, keys: Sequence[str]) -> IndexedTransaction:
-        """What a transaction changed whose log was cut off: no node has more of that log (C3), the accounts have."""
-        addresses = [key for key in keys if is_key(key)]
-        touched = await self._accounts.touched(addresses, transaction.slot)
-        market_ids = {market.pda: market.market_id for market in touched.markets}
-        named = {*(position.market for position in touched.positions), *(vote.market for vote in touched.votes)}
-        await self._learn([address for address in named if address not in market_ids])
-        market_ids = {**self._market_ids, **market_ids}
-        seen = dict.fromkeys(market.market_id for market in touched.markets)
-        observed = tuple(MarketEffect(market_id, transaction.slot) for market_id in seen)
-        votes = tuple(
-            MarketEffect(
-                market_ids[vote.market],
-                transaction.slot,
-                ChainVoteSeen(
-                    transaction.signature, vote.user, VoteType.DISPUTE if vote.is_dispute else VoteType.PROPOSAL
-                ),
-            )
-            for vote in touched.votes
-            if vote.market in market_ids
-        )
-        positions = tuple(
-            PositionTouched(market_ids[position.market], position.user, transaction.slot)
-            for position in touched.positions
-            if position.market in market_ids
-        )
-        return replace(transaction, effects=observed + votes, positions=positions)

@@ -9,7 +9,7 @@ from typing import Any
 
 from chain.decoder import EVENT_FIELDS, decode_event
 from chain.events import ChainEvent, DisputeVoteSubmitted, MarketCancelled, ProposalVoteSubmitted, UndecodableEvent
-from chain.logs import DataLine, ParsedLog, parse_log
+from chain.logs import ParsedLog, parse_log
 from domain.ids import MarketId, Wallet
 from domain.indexed import ChainVoteSeen, EventRecord, Finality, IndexedTransaction, MarketEffect
 from domain.tally import VoteType
@@ -17,6 +17,8 @@ from indexer.arrivals import UNIX_S_MAX, Arrival
 
 UNDECODABLE = "Undecodable"
 """The event_type of an accepted line that is no event we know."""
+CUT_OFF = "log cut off"
+"""The fault of an event of which the log was lost and the rest of its transaction does not tell all."""
 _WALLETS = ("user", "creator", "resolver", "initiator", "approved_by", "cancelled_by", "paused_by", "admin")
 """Fields that name who acted, the first that an event has."""
 _VOTES = {ProposalVoteSubmitted.NAME: VoteType.PROPOSAL, DisputeVoteSubmitted.NAME: VoteType.DISPUTE}
@@ -41,10 +43,33 @@ def read_arrival(arrival: Arrival, program_id: str, source: str, finality: Final
         err=arrival.err,
         finality=finality,
         source=source,
-        events=tuple(_record(arrival, line, finality) for line in log.lines),
+        events=tuple(record_of(arrival, line.ordinal, line.raw, finality) for line in log.lines),
         is_incomplete=log.is_incomplete,
     )
     return Reading(transaction, log)
+
+
+def record_of(arrival: Arrival, ordinal: int, raw: bytes, finality: Finality) -> EventRecord:
+    """The event in these bytes as a row, or the row of bytes that are none."""
+    event = decode_event(raw)
+    market_id, wallet, at_s = _names(event)
+    data = _fault_json(event) if isinstance(event, UndecodableEvent) else _event_json(event)
+    return EventRecord(
+        signature=arrival.signature,
+        ordinal=ordinal,
+        event_hash=event_hash(arrival.signature, ordinal, raw),
+        slot=arrival.slot,
+        block_index=arrival.block_index,
+        block_time_s=arrival.block_time_s,
+        event_type=UNDECODABLE if isinstance(event, UndecodableEvent) else event.NAME,
+        market_id=market_id,
+        wallet=wallet,
+        data=data,
+        raw=raw,
+        fault=event.fault.value if isinstance(event, UndecodableEvent) else None,
+        timestamp_s=_timestamp(at_s, arrival.block_time_s),
+        finality=finality,
+    )
 
 
 def effects_of(events: tuple[EventRecord, ...]) -> Iterator[MarketEffect]:
@@ -64,28 +89,6 @@ def effects_of(events: tuple[EventRecord, ...]) -> Iterator[MarketEffect]:
 def unresolved_address(event: EventRecord) -> Wallet | None:
     """The market's address where an event names that instead of the market (CI 7)."""
     return Wallet(event.data["market"]) if event.market_id is None and "market" in event.data else None
-
-
-def _record(arrival: Arrival, line: DataLine, finality: Finality) -> EventRecord:
-    event = decode_event(line.raw)
-    market_id, wallet, at_s = _names(event)
-    data = _fault_json(event) if isinstance(event, UndecodableEvent) else _event_json(event)
-    return EventRecord(
-        signature=arrival.signature,
-        ordinal=line.ordinal,
-        event_hash=event_hash(arrival.signature, line.ordinal, line.raw),
-        slot=arrival.slot,
-        block_index=arrival.block_index,
-        block_time_s=arrival.block_time_s,
-        event_type=UNDECODABLE if isinstance(event, UndecodableEvent) else event.NAME,
-        market_id=market_id,
-        wallet=wallet,
-        data=data,
-        raw=line.raw,
-        fault=event.fault.value if isinstance(event, UndecodableEvent) else None,
-        timestamp_s=_timestamp(at_s, arrival.block_time_s),
-        finality=finality,
-    )
 
 
 def event_hash(signature: str, ordinal: int, raw: bytes) -> str:

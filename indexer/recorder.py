@@ -10,6 +10,7 @@ import structlog
 from domain.indexed import EventRecord, IndexedTransaction
 from domain.journal import AlertNote
 from indexer.ports import IndexStore, IndexTransaction, Projector
+from indexer.reading import CUT_OFF
 
 Mark = Callable[[IndexTransaction], Awaitable[None]]
 
@@ -54,10 +55,13 @@ def _distinct(transactions: Sequence[IndexedTransaction]) -> Sequence[IndexedTra
 
 
 def _alerts(events: Sequence[EventRecord], taken: Sequence[IndexedTransaction]) -> list[AlertNote]:
-    """One open alert for each kind of bytes that are no event of ours, and one for logs that were cut off."""
+    """One open alert for each kind of bytes that are no event of ours, and two for logs that were cut off."""
     notes = {}
     for event in events:
-        if event.fault is not None:
+        if event.fault == CUT_OFF:
+            data = {"signature": event.signature, "event_index": str(event.ordinal), "event": event.event_type}
+            notes["event_cut_off"] = AlertNote("event_cut_off", "MEDIUM", "event_cut_off", event.market_id, data)
+        elif event.fault is not None:
             kind = event.data.get("event") or event.raw[:8].hex()
             key = f"undecodable_event:{event.fault}:{kind}"
             data = {"signature": event.signature, "event_index": str(event.ordinal), "fault": event.fault}

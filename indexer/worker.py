@@ -22,6 +22,8 @@ ATTEMPTS_MAX = 10
 """Tries after which a body is poison."""
 RETRY_S = 0.5
 RETRY_S_MAX = 60.0
+WAITING_S = 0.5
+"""How soon a transaction is looked at again of which others that are not written yet would tell more."""
 OUTAGE_S = 1.0
 """How long bodies wait that an outage stopped; those tries do not count."""
 OUTAGES = (OSError, ChainUnavailable, RpcRefused)
@@ -79,11 +81,14 @@ class InboxWorker:
 
     async def _write(self, bodies: Sequence[InboxBody]) -> None:
         contents = self._read(bodies)
-        transactions = await self._preparer.prepare(contents.arrivals, bodies[0].source, Finality.CONFIRMED)
+        prepared = await self._preparer.prepare(contents.arrivals, bodies[0].source, Finality.CONFIRMED)
+        transactions = [each for each in prepared if not each.is_waiting]
+        waiting = [WantedTransaction(each.signature, each.slot, "webhook") for each in prepared if each.is_waiting]
         by_id = {body.inbox_id: body for body in bodies}
 
         async def mark(opened: IndexTransaction) -> None:
             await opened.want([WantedTransaction(hint.signature, hint.slot, "webhook") for hint in contents.hints], 0)
+            await opened.want(waiting, WAITING_S)
             for inbox_id, why in contents.unreadable.items():
                 await opened.bury(LetterKind.WEBHOOK, by_id[inbox_id].body, why)
                 await opened.raise_alerts([_alert(inbox_id, why)])

@@ -22,6 +22,7 @@ from domain.indexed import (
     WantedTransaction,
 )
 from domain.journal import AlertNote
+from domain.positions import TradesOf
 from storage import codec, index_codec
 from storage.database import Database, OpenTransaction
 
@@ -206,6 +207,14 @@ class PostgresIndexStore:
         """Keep which market lives where."""
         if known:
             await self._database.fetch("learn_addresses", *codec.columns(list(known.items())))
+
+    async def trades_around(
+        self, market_id: MarketId, wallets: Sequence[Wallet], transaction: IndexedTransaction, slot_max: int
+    ) -> Sequence[TradesOf]:
+        """What trades of a market up to a slot come to without a transaction's, and what of it came before that."""
+        place = (transaction.signature, transaction.slot, transaction.block_index)
+        rows = await self._database.fetch("trades_around", market_id, list(wallets), *place, slot_max)
+        return [TradesOf(**row) for row in rows]
 
     async def cursor(self) -> Cursor | None:
         """Where the last sweep stopped, None before the first."""

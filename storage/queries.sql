@@ -1149,6 +1149,25 @@ GROUP BY market_id, event_type
 ORDER BY market_id, event_type
 ON CONFLICT (market_id, event_type) DO UPDATE SET count = c.count + excluded.count;
 
+-- name: trades_around
+-- What the trades of a market up to a slot come to without one transaction's; one row for each wallet of $2 that has any,
+-- and one for all others together. "Before" is before place ($4, $5); in that slot only known places can tell.
+SELECT CASE WHEN t.user_pubkey = ANY ($2::text[]) THEN t.user_pubkey END AS wallet, count(*) AS count,
+    coalesce(sum(s.shares) FILTER (WHERE t.outcome), 0)::bigint AS yes,
+    coalesce(sum(s.shares) FILTER (WHERE NOT t.outcome), 0)::bigint AS no,
+    coalesce(sum(t.amount) FILTER (WHERE t.is_buy), 0)::bigint AS invested,
+    coalesce(sum(s.shares) FILTER (WHERE t.outcome AND s.is_before), 0)::bigint AS yes_before,
+    coalesce(sum(s.shares) FILTER (WHERE NOT t.outcome AND s.is_before), 0)::bigint AS no_before,
+    count(*) FILTER (WHERE s.is_before IS NULL) AS unplaced_count
+FROM trades AS t
+JOIN event_logs AS e USING (transaction_signature, event_index)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN t.is_buy THEN t.shares ELSE -t.shares END AS shares,
+        CASE WHEN t.block_slot = $4 THEN e.block_index < $5 ELSE t.block_slot < $4 END AS is_before
+) AS s
+WHERE t.market_id = $1 AND t.transaction_signature <> $3 AND t.block_slot <= $6
+GROUP BY 1;
+
 -- name: drop_trades
 DELETE FROM trades AS t
 USING unnest(cells($1), cells($2)) AS d (signature, event_index)

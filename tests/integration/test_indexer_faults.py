@@ -20,6 +20,7 @@ from storage.dead_letters import DeadLetters
 from tests.support.indexing import Bench, as_items, open_bench
 from tests.support.ledger import Chain, market_id
 from tests.support.rpc_calls import result
+from tests.support.stage import wallet as wallet_of
 
 
 class Watching:
@@ -212,7 +213,7 @@ async def test_a_data_line_in_a_foreign_frame_is_never_an_event_and_one_in_ours_
     assert await count(bench, "event_logs") == 1
 
 
-async def test_a_log_that_is_cut_off_is_made_good_from_the_accounts(bench: Bench, watching: Watching) -> None:
+async def test_a_log_that_is_cut_off_is_made_good_from_the_instructions(bench: Bench, watching: Watching) -> None:
     chain = bench.chain
     market = await chain.create_market()
     voter = await chain.funded()
@@ -222,11 +223,29 @@ async def test_a_log_that_is_cut_off_is_made_good_from_the_accounts(bench: Bench
     await bench.put(bench.body())
     while await bench.indexer.worker.step():
         pass
-    assert await count(bench, "event_logs") == 0
+    assert await bench.rows.one("SELECT event_type FROM event_logs") == "ProposalVoteSubmitted"
     assert await bench.rows.one("SELECT is_incomplete FROM indexed_transactions")
     effects = await bench.rows.all("SELECT kind, market_id, user_pubkey FROM market_effects ORDER BY kind")
-    assert [tuple(row) for row in effects] == [("observe", market, None), ("vote", market, wallet)]
+    assert [tuple(row) for row in effects] == [("vote", market, wallet)]
     assert await bench.rows.one("SELECT alert_type FROM alerts") == "log_truncated"
+
+
+async def test_a_cut_off_log_whose_calls_nobody_can_read_is_made_good_from_the_accounts(
+    bench: Bench, watching: Watching
+) -> None:
+    chain = bench.chain
+    market = await chain.create_market()
+    voter = await chain.funded()
+    await chain.land(chain.program.submit_proposal_vote(wallet_of(voter), market, True), voter)
+    (item,) = as_items(bench.body())
+    item["meta"]["logMessages"][1:] = ["Log truncated"]
+    item["meta"]["innerInstructions"] = None
+    await bench.put(json.dumps([item]).encode())
+    while await bench.indexer.worker.step():
+        pass
+    assert await count(bench, "event_logs") == 0
+    effects = await bench.rows.all("SELECT kind, market_id, user_pubkey FROM market_effects ORDER BY kind")
+    assert [tuple(row) for row in effects] == [("observe", market, None), ("vote", market, wallet_of(voter))]
 
 
 async def test_a_dropped_transaction_is_taken_back_and_its_market_looked_at_again(
