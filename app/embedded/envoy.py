@@ -13,10 +13,14 @@ from app.runner import NotReady, Role
 
 # Beside the packages both in a checkout and in an installed wheel (the build puts the folder there).
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "envoy" / "envoy.yaml"
+CONSOLE = Path(__file__).parents[2] / "deploy" / "console" / "index.html"
+"""The page at `/`."""
 DESCRIPTORS = files("zmart.v1") / "descriptors.binpb"
 """What the transcoder knows of the contract."""
 WORKERS = 2  # one a core of the reference machine; stock Envoy would take every core
 STREAM_IDLE_TIMEOUT_S = 300
+ORIGINS = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"
+"""Whose pages may call: those of this machine."""
 STATUS_LINE_READY = b"HTTP/1.1 200"
 
 
@@ -90,6 +94,8 @@ class EmbeddedEnvoy:
             "BRIDGE_ADDRESS": bridge.address,
             "BRIDGE_PORT": bridge.port,
             "DESCRIPTORS": DESCRIPTORS,
+            "CONSOLE": CONSOLE,
+            "ORIGINS": ORIGINS,
         }
         # A dollar sign before a name in braces that is not ours stops here, not inside Envoy.
         self.config_file.write_text(Template(TEMPLATE.read_text()).substitute(values))

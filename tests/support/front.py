@@ -1,0 +1,54 @@
+"""An Envoy with the project's configuration, and a port where a test puts its own server."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.embedded import EmbeddedEnvoy, Endpoint, free_port
+from app.embedded.envoy import STREAM_IDLE_TIMEOUT_S
+from app.runner import Runner
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Front:
+    """Where Envoy listens, and where it looks for the servers behind it."""
+
+    envoy: EmbeddedEnvoy
+    grpc_port: int
+    bridge_port: int
+    logs_dir: Path
+
+    @property
+    def url(self) -> str:
+        return self.envoy.url
+
+    @property
+    def target(self) -> str:
+        """For native gRPC."""
+        return self.url.removeprefix("http://")
+
+    def access_log(self) -> list[dict[str, Any]]:
+        """The lines so far; Envoy writes them out every second."""
+        lines = (self.logs_dir / "envoy.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@contextmanager
+def running_front(folder: Path, stream_idle_timeout_s: int = STREAM_IDLE_TIMEOUT_S) -> Iterator[Front]:
+    grpc_port, bridge_port = free_port(), free_port()
+    behind = Endpoint(LOOPBACK, grpc_port), Endpoint(LOOPBACK, bridge_port)
+    envoy = EmbeddedEnvoy(folder / "data", *behind, stream_idle_timeout_s=stream_idle_timeout_s)
+    runner = Runner(f"test-{uuid.uuid4()}", folder / "logs")
+    runner.start(envoy.role())
+    try:
+        yield Front(envoy, grpc_port, bridge_port, folder / "logs")
+    finally:
+        runner.stop()
