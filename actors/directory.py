@@ -19,8 +19,7 @@ from actors.link import (
     Waiting,
     size_bytes,
 )
-from actors.messages import Answer, Moved, Subscribe, WrongOwner
-from domain.commands import Command
+from actors.messages import Answer, Asked, Moved, Subscribe, WrongOwner
 from domain.ids import virtual_shard
 
 MOVED_S = 0.1
@@ -70,7 +69,7 @@ class Directory:
                 return True
         return False
 
-    async def submit(self, command: Command) -> Answer:
+    async def submit(self, command: Asked) -> Answer:
         """Have the market's actor carry out a command; raises OutcomeUnknown, NotReached or Overloaded."""
         assert self._loop is not None, "start() comes first"
         expires_at_s, in_doubt = time.monotonic() + COMMAND_S_MAX, False
@@ -87,7 +86,7 @@ class Directory:
             in_doubt = in_doubt or answer.in_doubt
             await self._news(min(expires_at_s, time.monotonic() + MOVED_S))  # the new owner's `Moved` is on its way
 
-    async def submit_many(self, commands: Sequence[Command]) -> list[Answer | Failure]:
+    async def submit_many(self, commands: Sequence[Asked]) -> list[Answer | Failure]:
         """The same for many: each with an answer or with what `submit` would raise, in order; none has a task."""
         expires_at_s = time.monotonic() + COMMAND_S_MAX
         answers: dict[int, Answer | Failure] = {}
@@ -104,7 +103,7 @@ class Directory:
             for index, answer in sorted(answers.items())
         ]
 
-    async def _round(self, commands: Sequence[Command], expires_at_s: float) -> list[Answer | Failure]:
+    async def _round(self, commands: Sequence[Asked], expires_at_s: float) -> list[Answer | Failure]:
         """Queue all of them, those without an owner last, then wait for each."""
         vshards = [virtual_shard(command.market_id) for command in commands]
         links: dict[int, Link | NotReached | None] = {vshard: self._link(vshard) for vshard in set(vshards)}
@@ -125,9 +124,7 @@ class Directory:
         except NotReached as failure:
             return failure
 
-    def _queued(
-        self, command: Command, link: Link | NotReached, expires_at_s: float
-    ) -> asyncio.Future[Answer] | Failure:
+    def _queued(self, command: Asked, link: Link | NotReached, expires_at_s: float) -> asyncio.Future[Answer] | Failure:
         assert self._loop is not None, "start() comes first"
         if isinstance(link, NotReached):
             return link

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.context import SLICE_S, Context, own_name
-from actors.messages import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Answer, Batch, Moved, Result, WrongOwner
-from domain.commands import CastVote, Command, DescribeMarket
+from actors.messages import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Answer, Asked, Batch, Moved, Result, WrongOwner
+from domain.commands import CastVote, DescribeMarket
 
 REPLY_S_MIN = 0.25
 """How long a link waits for a result before it sends the same batch again, at first."""
@@ -64,7 +64,7 @@ Failure = OutcomeUnknown | NotReached | Overloaded
 class Waiting:
     """One command and its caller."""
 
-    command: Command
+    command: Asked
     future: asyncio.Future[Answer]
     expires_at_s: float
     size_bytes: int = field(default=COMMAND_BYTES)
@@ -227,7 +227,7 @@ def _reject_all(batch: Sequence[Waiting], failure: type[OutcomeUnknown | NotReac
             waiting.future.set_exception(failure(COMMAND_S_MAX))
 
 
-def size_bytes(command: Command) -> int:
+def size_bytes(command: Asked) -> int:
     """About what a command takes in a message, rounded up."""
     match command:
         case CastVote():

@@ -12,19 +12,21 @@ from typing import Any
 from thespian.actors import Actor
 
 from actors.effects import change_of
-from actors.messages import Admit, Admitted, Broken, Count, Draft, Drafted, Install, Keep
+from actors.messages import Admit, Admitted, Broken, Count, Describe, Described, Draft, Drafted, Install, Keep
 from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
 from domain.counting import Places, Taken, count
-from domain.deadlines import WINDOWED, Deadline, next_deadline, reschedule
+from domain.deadlines import WINDOWED, Deadline, kind_of, next_deadline, reschedule
 from domain.decisions import decide
 from domain.ids import MarketId
 from domain.market import Market, evolve
 from domain.refusals import Refusal
 from domain.rules import Now, Rules
+from domain.standing import AwaitedDeadline, LastDecision
 from domain.votelog import LogEntry
 
 _NOWHERE: Places = {}
+_VOTES = ("votes",)
 
 
 class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
@@ -40,10 +42,11 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._market: Market | None = None
         self._deadline: Deadline | None = None
         self._draft: tuple[Market | None, Deadline | None] = (None, None)
+        self._last_decision: LastDecision | None = None
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
         """Answer a message of the shard."""
-        reply: Admitted | Drafted | Broken | None
+        reply: Admitted | Drafted | Described | Broken | None
         try:
             reply = self._answer(message)
         except Exception as error:  # the one place where a bug of the rules ends
@@ -51,7 +54,7 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         if reply is not None:
             self.send(sender, reply)
 
-    def _answer(self, message: Any) -> Admitted | Drafted | None:
+    def _answer(self, message: Any) -> Admitted | Drafted | Described | None:
         match message:
             case Install(market_id, market, deadline):
                 self._market_id, self._market, self._deadline = market_id, market, deadline
@@ -61,6 +64,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
                 return self._count(taken, superseded, rules, now)
             case Draft(commands, rules, now):
                 return self._decide(commands, rules, now)
+            case Describe(rules):
+                return self._described(rules)
             case Keep():
                 self._market, self._deadline = self._draft
             case _:  # Thespian's own, such as ActorExitRequest
@@ -84,6 +89,10 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         counted, places = count(self._market, taken, superseded)
         return self._drafted(counted, (), (), rules, now, places)
 
+    def _described(self, rules: Rules) -> Described:
+        awaited = awaited_deadlines(self._market, self._deadline, rules)
+        return Described(self._market_id, self._market, awaited, self._last_decision)
+
     def _decide(self, commands: tuple[Command, ...], rules: Rules, now: Now) -> Drafted:
         market, refusals, happened = self._market, [], list[ev.Event]()
         for command in commands:
@@ -104,6 +113,7 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         places: Places = _NOWHERE,
     ) -> Drafted:
         """Fold the events, move the deadline, and say what a commit would write."""
+        self._last_decision = _decision(commands, happened, refusals, now)
         after = self._market
         for event in happened:
             after = evolve(after, event)
@@ -120,3 +130,19 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
             after = change.market
         self._draft = (after, deadline)
         return Drafted(self._market_id, tuple(refusals), change, after, deadline, places)
+
+
+def awaited_deadlines(market: Market | None, deadline: Deadline | None, rules: Rules) -> tuple[AwaitedDeadline, ...]:
+    """What the market waits for by a clock, the next one first."""
+    if market is None or deadline is None:
+        return ()
+    return (AwaitedDeadline(kind_of(deadline, market, rules), deadline),)
+
+
+def _decision(
+    commands: Sequence[Command], happened: Sequence[ev.Event], refusals: Sequence[Refusal | None], now: Now
+) -> LastDecision:
+    """Names only, shared with their classes: every resident keeps one, and votes must not pay for sentences."""
+    asked = tuple(dict.fromkeys(type(command).__name__ for command in commands)) or _VOTES
+    said = [each for each in (*happened, *refusals) if each is not None]
+    return LastDecision(asked, tuple(dict.fromkeys(type(each).__name__ for each in said)), now.wall_s)

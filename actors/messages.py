@@ -19,6 +19,7 @@ from domain.observed import ChainClock, ChainConfig
 from domain.outcomes import Done, VoteTaken
 from domain.refusals import Refusal
 from domain.rules import Now, Rules
+from domain.standing import ActorStanding, AskStanding, AwaitedDeadline, LastDecision
 from domain.votelog import LogEntry
 
 BATCH_COMMANDS_MAX = 1024
@@ -47,7 +48,9 @@ class Failed:
     incident: str
 
 
-Answer = VoteTaken | Done | Refusal | WrongOwner | Failed
+Answer = VoteTaken | Done | Refusal | WrongOwner | Failed | ActorStanding
+Asked = Command | AskStanding
+"""What may be asked of a market's owner; every answer comes after the commit of what came before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Batch:
     gateway: str
     batch_id: int
     epochs: Mapping[int, int]
-    commands: tuple[Command, ...]
+    commands: tuple[Asked, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,23 @@ class Drafted:
     deadline: Deadline | None
     places: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
     """vote_id -> (sequence, leaf hash) of the votes that a `Count` asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """What do you hold? Answered by `Described`."""
+
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the actor holds; None for a market that is not there."""
+
+    market_id: MarketId
+    market: Market | None
+    deadlines: tuple[AwaitedDeadline, ...]
+    last_decision: LastDecision | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from domain.journal import (
 )
 from domain.market import Market
 from domain.observed import ChainConfig
+from domain.shards import ShardBeat
 from domain.votelog import LogEntry
 
 __all__ = [
@@ -124,6 +125,10 @@ class Journal(Protocol):
 
     async def raise_alerts(self, notes: Sequence[AlertNote]) -> None:
         """Store alerts that no change of a market tells of, each once until it is resolved; nothing for none."""
+        ...
+
+    async def beat(self, beat: ShardBeat) -> None:
+        """Keep what this process says of itself; nothing once another one owns its shards. Raises like `ping`."""
         ...
 
     async def ping(self) -> None:

@@ -16,6 +16,7 @@ from actors.messages import Broken, Count, Drafted, Keep
 from actors.ports import AlertNote, Journal
 from actors.troubles import market_actor_broken
 from domain.commands import AdoptMarket, Command
+from domain.deadlines import ClockName
 from domain.ids import MarketId, virtual_shard
 from domain.observed import ChainClock, ChainConfig
 from domain.rules import Now, Rules, Schedule, ZeroVotes
@@ -159,6 +160,13 @@ class Residents:
         if config is not None and (known is None or config.slot >= known.slot):
             self.windows_moved = self.windows_moved or known is None or replace(config, slot=known.slot) != known
             chain.config = config
+
+    def lag_s(self) -> int:
+        """For how long the earliest deadline has been due, on whichever clock; 0 while none is."""
+        now = self.now()
+        times = ((ClockName.CHAIN, now.chain_s), (ClockName.WALL, now.wall_s))
+        lags = [now_s - at_s for clock, now_s in times if (at_s := self.alarms.next_at_s(clock)) is not None]
+        return max(0, *lags, 0)
 
     def wall_ms(self) -> int:
         """Unix milliseconds, the time at which votes are accepted."""

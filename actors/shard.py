@@ -47,6 +47,8 @@ EXIT_NO_START = 76
 TURN_S_MAX = 0.5
 """The longest pause between two looks at the timers, the settlements and the database session."""
 TURN_S_MIN = 0.001
+BEAT_S = 2.0
+"""How often a shard says in the database how it stands."""
 ANNOUNCE_S = 0.02
 """The shortest pause between two hints to the notifier: each is a transaction, and it carries 500 rows at a time."""
 GATEWAYS_MAX = 64
@@ -83,6 +85,8 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._draining = False
         self._announced_at_s = 0.0
         self._will_announce = False
+        self._restarts = self._recent_losses = 0
+        self._beat_at_s = 0.0
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
         """Handle one message; whatever goes wrong ends the process."""
@@ -124,9 +128,11 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         try:
             parts: ShardParts = resolve(start.factory)(start)
             self._slot = start.slot
+            self._restarts, self._recent_losses = start.attempt - 1, start.recent_losses
             self._journal = self._run(parts.connect())
             self._core = ShardCore(self._journal, parts.settings)
-            epochs = self._run(self._core.boot(start.virtual_shards, start.host, own_port(self.myAddress), os.getpid()))
+            port = own_port(self.myAddress)
+            epochs = self._run(self._core.boot(start.virtual_shards, start.host, port, os.getpid(), start.slot))
             if start.recent_losses >= LOSSES_HEARD:
                 self._run(self._journal.raise_alerts([shard_restarting(start.slot, start.recent_losses)]))
         except Exception as failure:
@@ -142,8 +148,17 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self.wakeupAfter(timedelta(seconds=self._pause_s()))
         self._run(self._core.fire_due())
         self._settle()
-        self._run(self._journal.ping())
+        self._show_life()
         self._after_commit()
+
+    def _show_life(self) -> None:
+        """One round trip to the database, every two seconds with word of how this shard stands."""
+        assert self._core is not None and self._journal is not None
+        if time.monotonic() < self._beat_at_s + BEAT_S:
+            self._run(self._journal.ping())
+            return
+        self._beat_at_s = time.monotonic()
+        self._run(self._core.beat(self._restarts, self._recent_losses))
 
     def _pause_s(self) -> float:
         assert self._core is not None

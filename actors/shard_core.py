@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from actors.household import Household
+from actors.inquiries import Inquiries
 from actors.merging import Merging
 from actors.messages import Answer, Batch, Broken, Draft, Drafted, Failed, WrongOwner
 from actors.ports import Journal
@@ -31,6 +32,7 @@ from domain.refusals import (
     VotingClosing,
     WrongState,
 )
+from domain.standing import AskStanding
 
 __all__ = ["ChainView", "ShardCore", "ShardSettings"]
 
@@ -52,15 +54,19 @@ class ShardCore:
         self._voting = Voting(journal, self.residents)
         self._merging = Merging(journal, self.residents)
         self._attempts = Attempts()
+        self._inquiries = Inquiries(journal, self.residents)
 
     @property
     def epochs(self) -> dict[int, int]:
         """The ownership epoch of each virtual shard that this process owns."""
         return self.residents.epochs
 
-    async def boot(self, virtual_shards: Sequence[int], host: str, port: int, pid: int) -> dict[int, int]:
+    async def boot(
+        self, virtual_shards: Sequence[int], host: str, port: int, pid: int, slot: str = ""
+    ) -> dict[int, int]:
         """Take the locks, read GlobalConfig and the deadlines; markets themselves load on first touch."""
         self.residents.epochs = await self._journal.acquire(virtual_shards, host, port, pid)
+        self._inquiries.settle_in(slot, host, pid)
         self.residents.chain.config = await self._journal.config()
         self.residents.alarms.load(await self._journal.deadlines(virtual_shards))
         return self.epochs
@@ -69,11 +75,14 @@ class ShardCore:
         """Carry out a batch and answer each command, in order; durable when this returns."""
         answers: list[Answer | None] = [None] * len(batch.commands)
         mine: dict[int, Command] = {}
+        asked: dict[int, AskStanding] = {}
         for index, command in enumerate(batch.commands):
-            if self._owns(command.market_id, batch.epochs):
-                mine[index] = command
-            else:
+            if not self._owns(command.market_id, batch.epochs):
                 answers[index] = WrongOwner()
+            elif isinstance(command, AskStanding):
+                asked[index] = command
+            else:
+                mine[index] = command
         votes = self._within_limit(mine, answers)
         seen = {index: command for index, command in mine.items() if isinstance(command, RecordChainVote)}
         others = {index: c for index, c in mine.items() if not isinstance(c, CastVote | RecordChainVote)}
@@ -81,6 +90,8 @@ class ShardCore:
         for index, answer in {**decided, **await self._merging.merge(seen), **await self._voting.vote(votes)}.items():
             answers[index] = answer
         self._count_refused(votes, answers)
+        for index, answer in (await self._inquiries.answer(asked, batch)).items():
+            answers[index] = answer
         await self.residents.tidy()
         assert all(answer is not None for answer in answers), "a command without an answer"
         return tuple(answer for answer in answers if answer is not None)
@@ -99,6 +110,10 @@ class ShardCore:
                 self.residents.alarms.set(due[index], Deadline(int(settings.wall_s()) + BROKEN_RETRY_S, ClockName.WALL))
         await self.residents.tidy()
         return len(due)
+
+    async def beat(self, restarts: int, recent_losses: int) -> None:
+        """Say in the database how this process stands; a sign of life that also shows whether the session lives."""
+        await self._journal.beat(self._inquiries.beat(restarts, recent_losses))
 
     async def _look_at_windows(self) -> None:
         """Let every market that ends by the clock fire at once; one whose window is open sets its deadline anew."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.cli_actors import actors, shards, tail, transactions
 from app.cli_alerts import alerts
 from app.cli_backfill import backfill
 from app.cli_index import index
@@ -106,6 +107,10 @@ def bench(name: str, **shape: Any) -> None:
     click.echo(run(name, **shape))
 
 
+main.add_command(actors)
+main.add_command(shards)
+main.add_command(tail)
+main.add_command(transactions)
 main.add_command(alerts)
 main.add_command(markets)
 main.add_command(votes)

@@ -20,6 +20,7 @@ from app.wiring_alert_book import Alerts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
 from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
+from app.wiring_operators import OperatorDesk
 from app.wiring_tallies import TallyWatch
 from chain.client import ChainReader
 from chain.program import UndecodableAccount
@@ -31,6 +32,8 @@ from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Outcome
+from domain.refusals import MarketNotFound
+from domain.standing import ActorStanding, AskStanding
 from domain.tally import VoteType
 from domain.votelog import Aggregation
 from domain.votes import StoredVote
@@ -56,6 +59,7 @@ from storage.database import Database, database_pool
 from storage.event_reads import EventReads
 from storage.inbox import Inbox
 from storage.nonces import NonceStore
+from storage.operator_reads import OperatorReads
 from storage.outages import StorageUnavailable
 from storage.positions import PositionTable
 from storage.reads import MarketReads
@@ -66,7 +70,7 @@ from storage.votes import VoteReads
 
 if TYPE_CHECKING:  # actors come in by the roles that run them, hardened first
     from actors.directory import Failure
-    from actors.messages import Answer
+    from actors.messages import Answer, Asked
 
 READY_S_MAX = 30.0
 INBOX_POOL = 4
@@ -83,15 +87,27 @@ class Router:
 
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; the actors' failures become the server's outages."""
-        from actors import directory
-
-        try:
-            outcome = _outcome(await self.directory.submit(command))
-        except (directory.OutcomeUnknown, directory.NotReached, directory.Overloaded) as failure:
-            raise _outage(failure) from failure
+        outcome = _outcome(await self._asked(command))
         if isinstance(outcome, Outage):
             raise outcome
         return outcome
+
+    async def standing(self, inquiry: AskStanding) -> ActorStanding | MarketNotFound:
+        """How an actor stands, from itself."""
+        answer = await self._asked(inquiry)
+        if isinstance(answer, ActorStanding | MarketNotFound):
+            return answer
+        outcome = _outcome(answer)
+        assert isinstance(outcome, Outage), f"{outcome} is no standing"
+        raise outcome
+
+    async def _asked(self, asked: Asked) -> Answer:
+        from actors import directory
+
+        try:
+            return await self.directory.submit(asked)
+        except (directory.OutcomeUnknown, directory.NotReached, directory.Overloaded) as failure:
+            raise _outage(failure) from failure
 
     async def submit_many(self, commands: Sequence[Command]) -> Sequence[Outcome | Outage]:
         """Carry out many commands, each with an outcome or an outage of its own."""
@@ -106,6 +122,7 @@ def _outcome(answer: Answer) -> Outcome | Outage:
     from actors.messages import Failed, WrongOwner
 
     assert not isinstance(answer, WrongOwner), "the directory repeats those"
+    assert not isinstance(answer, ActorStanding), "nobody asked for it"
     return MarketFailed(answer.incident) if isinstance(answer, Failed) else answer
 
 
@@ -257,6 +274,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         reconciliation=ReconciliationRows(Reconciliations(database)),
         alerts=Alerts(AlertReads(database)),
         aggregations=AggregationRows(AggregationReads(database)),
+        operators=OperatorDesk(OperatorReads(database), router.standing),
         event_types=EVENT_TYPES,
         vote_log=VoteLogs(VoteLog(database)),
         alarm=AlertStore(PostgresTransactionStore(database)),

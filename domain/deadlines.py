@@ -71,6 +71,14 @@ def _window_end(market: Market, rules: Rules, now: Now) -> Deadline | None:
     return Deadline(ends_s, ClockName.CHAIN) if ends_s > now.chain_s else _grid(rules, now)
 
 
+def kind_of(deadline: Deadline, market: Market, rules: Rules) -> str:
+    """Why a market waits for this deadline: `retry` after a failure, `window_end`, else the `tick` of the grid."""
+    if deadline.clock is ClockName.WALL:
+        return "retry"
+    ends_s = window_ends_s(market, rules.config) if rules.config is not None else None
+    return "window_end" if deadline.at_s == ends_s else "tick"
+
+
 def reschedule(held: Deadline | None, wanted: Deadline | None) -> Deadline | None:
     """The deadline to keep: one that is already due is not pushed ahead by the votes that keep coming."""
     if held is None or wanted is None or held.clock is not wanted.clock:

@@ -8,6 +8,7 @@ from typing import Any
 
 from grpc.aio import ServicerContext
 
+from grpc_server.ops_actors import Actors
 from grpc_server.ops_aggregations import Aggregations
 from grpc_server.ops_alerts import Alerts
 from grpc_server.ops_discrepancies import Discrepancies
@@ -18,10 +19,13 @@ from zmart.v1.ops_service_pb2_grpc import OpsServiceServicer
 class OpsService(OpsServiceServicer):
     """Hands each call to its concern, given to the constructor; what has no method here is answered NOT_SERVED."""
 
-    def __init__(self, discrepancies: Discrepancies, alerts: Alerts, aggregations: Aggregations) -> None:
+    def __init__(
+        self, discrepancies: Discrepancies, alerts: Alerts, aggregations: Aggregations, actors: Actors
+    ) -> None:
         self._discrepancies = discrepancies
         self._alerts = alerts
         self._aggregations = aggregations
+        self._actors = actors
 
     async def ListAlerts(
         self, request: pb.ListAlertsRequest, context: ServicerContext[Any, Any]
@@ -64,3 +68,21 @@ class OpsService(OpsServiceServicer):
     ) -> pb.RunReconciliationResponse:
         """Compare now, and answer what was found."""
         return await self._discrepancies.run(request)
+
+    async def ListShards(
+        self, request: pb.ListShardsRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListShardsResponse:
+        """Answer who owns what, and how the owners stand."""
+        return await self._actors.shards()
+
+    async def DescribeActor(
+        self, request: pb.DescribeActorRequest, context: ServicerContext[Any, Any]
+    ) -> pb.DescribeActorResponse:
+        """Answer what a market's actor holds."""
+        return await self._actors.describe(request)
+
+    async def ListTransactions(
+        self, request: pb.ListTransactionsRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListTransactionsResponse:
+        """Answer one page of transactions."""
+        return await self._actors.transactions(request)

@@ -16,7 +16,11 @@ from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket, ObservedPosition
 from domain.outcomes import Outcome
+from domain.refusals import MarketNotFound
+from domain.shards import OwnedShard, ShardProcess
+from domain.standing import ActorStanding
 from domain.tally import VoteType
+from domain.transactions import ListedTransaction, TransactionFilter, TransactionPlace
 from domain.votelog import Aggregation, LoggedVote
 from domain.votes import StoredVote
 
@@ -260,6 +264,28 @@ class AlertBook(Protocol):
 
     async def resolve(self, alert_id: str, now_s: float) -> StoredAlert | None:
         """It is over; the first time stands. None for an id that is not known."""
+        ...
+
+
+class OperatorBook(Protocol):
+    """What operators look at. Every call raises `BookUnavailable`."""
+
+    async def standing(self, market_id: MarketId) -> ActorStanding | MarketNotFound:
+        """How the market's actor stands, from itself. Raises `OutcomeUnknown`, `ShardUnavailable` or `MarketFailed`."""
+        ...
+
+    async def virtual_shards(self) -> Sequence[OwnedShard]:
+        """Every virtual shard, by number."""
+        ...
+
+    async def shard_processes(self) -> Sequence[ShardProcess]:
+        """The last word of every place, by its name."""
+        ...
+
+    async def transactions(
+        self, wanted: TransactionFilter, after: TransactionPlace | None, limit: int
+    ) -> Sequence[ListedTransaction]:
+        """Up to `limit` transactions right after a place, newest first."""
         ...
 
 

@@ -31,6 +31,8 @@ class Invalid(enum.Enum):
     ALERT_STATUS_UNKNOWN = enum.auto()
     ALERT_ID_MALFORMED = enum.auto()
     AGGREGATION_STATUS_UNKNOWN = enum.auto()
+    TRANSACTION_STATUS_UNKNOWN = enum.auto()
+    TRANSACTION_ACTION_UNKNOWN = enum.auto()
     VOTE_TYPE_UNKNOWN = enum.auto()
     VOTES_MISSING = enum.auto()
     VOTES_TOO_MANY = enum.auto()

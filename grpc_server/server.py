@@ -22,6 +22,7 @@ from grpc_server.log_trees import LogTrees
 from grpc_server.markets import MarketService
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.ops import OpsService
+from grpc_server.ops_actors import Actors
 from grpc_server.ops_aggregations import Aggregations
 from grpc_server.ops_alerts import Alerts
 from grpc_server.ops_discrepancies import Discrepancies
@@ -35,6 +36,7 @@ from grpc_server.ports import (
     EventBook,
     MarketAccounts,
     MarketBook,
+    OperatorBook,
     Positions,
     ReconciliationDesk,
     VoteBook,
@@ -113,6 +115,7 @@ class Parts:
     reconciliation: ReconciliationDesk
     alerts: AlertBook
     aggregations: AggregationBook
+    operators: OperatorBook
     event_types: tuple[str, ...]
     """All names that an event can have."""
     vote_log: VoteLog
@@ -229,7 +232,7 @@ def _register(
     alerts = Alerts(parts.alerts, page_tokens, parts.now_s)
     aggregations = Aggregations(adoption, parts.aggregations, page_tokens, parts.monotonic_s)
     sign_ins = AuthService(parts.challenges, parts.tokens)
-    operators = OpsService(discrepancies, alerts, aggregations)
+    operators = OpsService(discrepancies, alerts, aggregations, Actors(parts.operators, page_tokens))
     return (
         _add(server, auth.DESCRIPTOR, sign_ins, auth_grpc.add_AuthServiceServicer_to_server),
         _add(server, vote.DESCRIPTOR, votes, vote_grpc.add_VoteServiceServicer_to_server),

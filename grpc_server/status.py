@@ -114,6 +114,8 @@ TABLE: Mapping[object, Entry] = {
             Invalid.ALERT_STATUS_UNKNOWN: "{value} is not open, acknowledged or resolved",
             Invalid.ALERT_ID_MALFORMED: "{value} is not a UUID",
             Invalid.AGGREGATION_STATUS_UNKNOWN: "{value} is not a status of an aggregation",
+            Invalid.TRANSACTION_STATUS_UNKNOWN: "{value} is not a status of a transaction",
+            Invalid.TRANSACTION_ACTION_UNKNOWN: "{value} is not an instruction that this backend sends",
             Invalid.VOTE_TYPE_UNKNOWN: "{value} is not a type of votes",
             Invalid.VOTES_MISSING: "this must not be empty",
             Invalid.VOTES_TOO_MANY: "at most {value} votes",

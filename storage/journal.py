@@ -4,6 +4,7 @@ A batch of votes that are all new takes one round trip (`take`). Any other takes
 outbox, COMMIT.
 """
 
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from domain.intents import Settlement
 from domain.journal import AlertNote, Ballot, Change, Epochs, Fenced
 from domain.market import Market
 from domain.observed import ChainConfig
+from domain.shards import ShardBeat
 from storage import codec, vote_batches
 from storage.ballots import PostgresBallots, fetched
 from storage.fencing import check_distinct, check_fenced, check_versions
@@ -122,6 +124,10 @@ class PostgresJournal:
         """Store alerts that no change of a market tells of."""
         if notes:
             await self._fetch("raise_alerts", *codec.columns([codec.alert_row(note) for note in notes]))
+
+    async def beat(self, beat: ShardBeat) -> None:
+        """Keep what this process says of itself; nothing once another one owns its virtual shards."""
+        await self._fetch("beat", *dataclasses.astuple(beat))
 
     async def ping(self) -> None:
         """One round trip; raises JournalLost when the session is gone."""

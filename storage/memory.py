@@ -24,6 +24,7 @@ from domain.journal import (
 )
 from domain.market import Market
 from domain.observed import ChainConfig
+from domain.shards import ShardBeat
 from storage import vote_batches
 from storage.fencing import check_distinct, check_fenced, check_versions
 from storage.memory_ballots import MemoryBallots, check_uuid
@@ -132,6 +133,12 @@ class MemoryJournal(MemorySession):
         async with self._session("raise_alerts"):
             for note in notes:
                 self.database.tables.raise_alert(note)
+
+    async def beat(self, beat: ShardBeat) -> None:
+        """Keep what this process says of itself; nothing once another one owns its virtual shards."""
+        async with self._session("beat"):
+            if any(owner.pid == beat.pid for owner in self.database.owners.values()):
+                self.database.beats[beat.slot] = beat
 
     async def ping(self) -> None:
         """Raises JournalLost when the session has ended."""

@@ -12,6 +12,7 @@ from domain.intents import Intent, IntentStatus
 from domain.journal import AggregationNote, AlertNote, Ballot, ChainBallot
 from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket
+from domain.shards import ShardBeat
 from domain.tally import VoteType
 
 
@@ -100,6 +101,7 @@ class MemoryDatabase:
         self.owners: dict[int, Owner] = {}
         self.locks: dict[int, MemorySession] = {}
         self.config: ChainConfig | None = None
+        self.beats: dict[str, ShardBeat] = {}
         self.announcements = 0
         self.settled = 0
         self.writing = asyncio.Lock()

@@ -29,6 +29,31 @@ SET epoch = epoch + 1, owner = $2::text || ':' || $3::int, host = $2, port = $3,
 WHERE id = ANY ($1::text[]::smallint[])
 RETURNING id, epoch;
 
+-- name: beat
+-- Only from the session that owns the place's virtual shards, so that a successor's word is never replaced by a dead one's.
+-- It need not be on disk before the shard goes on.
+WITH quick AS (SELECT set_config('synchronous_commit', 'off', true))
+INSERT INTO shard_heartbeats AS b (
+    slot, host, pid, started_at, beat_at, virtual_shards, resident_markets, deadlines, lag_s, restarts, recent_losses
+)
+SELECT $1::text, $2::text, $3::int, now(), now(), $4::int, $5::int, $6::int, $7::bigint, $8::int, $9::int
+FROM quick
+WHERE EXISTS (SELECT FROM virtual_shards WHERE backend_pid = pg_backend_pid() AND pid = $3::int)
+ON CONFLICT (slot) DO UPDATE
+SET host = excluded.host, pid = excluded.pid, beat_at = now(), virtual_shards = excluded.virtual_shards,
+    started_at = CASE WHEN b.pid = excluded.pid THEN b.started_at ELSE now() END,
+    resident_markets = excluded.resident_markets, deadlines = excluded.deadlines, lag_s = excluded.lag_s,
+    restarts = excluded.restarts, recent_losses = excluded.recent_losses;
+
+-- name: list_virtual_shards
+SELECT id, coalesce(host, '') AS host, coalesce(pid, 0) AS pid, epoch FROM virtual_shards ORDER BY id;
+
+-- name: list_heartbeats
+SELECT slot, host, pid, started_at, beat_at, extract(epoch FROM now() - beat_at)::float8 AS silent_s, virtual_shards,
+    resident_markets, deadlines, lag_s, restarts, recent_losses
+FROM shard_heartbeats
+ORDER BY slot;
+
 -- name: fence
 SELECT id, epoch FROM virtual_shards WHERE id = ANY ($1::text[]::smallint[]) FOR SHARE;
 
@@ -707,6 +732,20 @@ SET slot = excluded.slot, admin = excluded.admin, backend_authority = excluded.b
 WHERE c.slot <= excluded.slot;
 
 -- === transactions ===
+
+-- name: list_transactions
+SELECT id::text AS transaction_id, market_id, action, attempt, status, coalesce(signature, '') AS signature,
+    coalesce(last_valid_block_height, 0) AS last_valid_block_height, coalesce(slot, 0) AS slot,
+    coalesce(error_name, '') AS error_name, planned_at,
+    greatest(planned_at, signed_at, sent_at, confirmed_at, finalized_at, settled_at) AS updated_at,
+    (extract(epoch FROM planned_at) * 1000000)::bigint AS planned_us
+FROM chain_transactions
+WHERE ($1::text IS NULL OR market_id = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR action = $3)
+    AND ($4::text IS NULL OR id = $4::text::uuid)
+    AND ($5::bigint IS NULL
+        OR (planned_at, id) < (timestamptz 'epoch' + $5 * interval '1 microsecond', $6::text::uuid))
+ORDER BY planned_at DESC, id DESC
+LIMIT $7;
 
 -- name: open_transactions
 SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no,

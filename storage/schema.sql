@@ -37,6 +37,21 @@ CREATE TABLE virtual_shards (
 
 INSERT INTO virtual_shards (id) SELECT generate_series(0, 63);
 
+-- What each shard process says of itself every two seconds, by its place; a place whose process died keeps its last word.
+CREATE TABLE shard_heartbeats (
+    slot text PRIMARY KEY,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    started_at timestamptz NOT NULL,
+    beat_at timestamptz NOT NULL,
+    virtual_shards integer NOT NULL,
+    resident_markets integer NOT NULL,
+    deadlines integer NOT NULL,
+    lag_s bigint NOT NULL, -- how long the earliest deadline has been due
+    restarts integer NOT NULL,
+    recent_losses integer NOT NULL
+) WITH (fillfactor = 50);
+
 -- What is meant to happen on chain, and what came of it.
 
 CREATE TABLE chain_transactions (
@@ -79,6 +94,9 @@ CREATE INDEX chain_transactions_unapplied ON chain_transactions (settled_at)
     WHERE settled_at IS NOT NULL AND applied_at IS NULL;
 CREATE INDEX chain_transactions_confirmed ON chain_transactions (confirmed_at) WHERE status = 'confirmed';
 CREATE INDEX chain_transactions_signed ON chain_transactions (signed_at) WHERE signed_at IS NOT NULL;
+-- Operators list transactions newest first, of one market or of all.
+CREATE INDEX chain_transactions_newest ON chain_transactions (planned_at DESC, id DESC);
+CREATE INDEX chain_transactions_of_market ON chain_transactions (market_id, planned_at DESC, id DESC);
 
 -- Every vote batch rewrites rows of this table; the free 40 % of a page keeps those updates on it (HOT), away from the
 -- indexes. Unset times are NULL; u64 amounts are NUMERIC(20,0), sums of u64 weights NUMERIC(30,0).

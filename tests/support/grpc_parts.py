@@ -51,6 +51,7 @@ from tests.support.grpc_events import START_S as START_S
 from tests.support.grpc_failures import Failure as Failure
 from tests.support.grpc_failures import failure as failure
 from tests.support.grpc_failures import failure_of as failure_of
+from tests.support.grpc_operators import OperatorRows
 from tests.support.vote_logs import VoteLogs
 
 SERVICE_KEY = "a service key for tests only"
@@ -303,6 +304,7 @@ class Served:
     events: EventRows
     desk: Desk
     aggregations: AggregationRows
+    operators: OperatorRows
 
     def bearer(self, person: Person | None, tier: Tier = Tier.WALLET) -> tuple[tuple[str, str], ...]:
         """Metadata that says who is calling."""
@@ -325,6 +327,7 @@ async def served(
     """A started server; stopped without grace at the end."""
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     events, desk, aggregations = EventRows(), Desk(), AggregationRows()
+    operators = OperatorRows(town.markets)
     numbers = itertools.count(1)
     tokens = Tokens(
         signing_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
@@ -340,6 +343,7 @@ async def served(
         reconciliation=desk,
         alerts=alerts or NoAlerts(),
         aggregations=aggregations,
+        operators=operators,
         event_types=EVENT_TYPES,
         vote_log=town.logs,
         alarm=town.logs,
@@ -358,6 +362,7 @@ async def served(
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Served(server, channel, town, accounts, positions, clock, tokens, events, desk, aggregations)
+            behind = (town, accounts, positions, clock, tokens, events, desk, aggregations, operators)
+            yield Served(server, channel, *behind)
     finally:
         await server.stop(0)

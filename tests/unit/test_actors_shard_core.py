@@ -22,6 +22,7 @@ from domain.lifecycle import Lifecycle
 from domain.observed import ChainClock
 from domain.outcomes import Done, VoteTaken
 from domain.refusals import AlreadyVoted, MarketNotFound, NotTheCreator, RequestIdReused, TooManyAttempts, VotingClosing
+from domain.standing import ActorStanding, AskStanding
 from domain.tally import Tally, VoteType
 from storage.memory import MemoryJournal
 from storage.memory_tables import MemoryDatabase
@@ -349,3 +350,40 @@ async def test_markets_that_deadlines_woke_fall_asleep_again(bench: Bench) -> No
     bench.core.residents.household = Household(residents_max=1)
     assert await bench.core.fire_due() == 3
     assert len(bench.core.residents.household) == 1
+
+
+async def test_an_actor_says_how_it_stands_after_everything_else_of_its_batch(bench: Bench) -> None:
+    await bench.adopt()
+    cast = ballot(1)
+    asked = Batch("gateway", 99, bench.core.epochs, (AskStanding(market_id()), cast))
+    standing, taken = await bench.core.handle(asked)
+    assert isinstance(taken, VoteTaken)
+    assert isinstance(standing, ActorStanding)
+    assert (standing.market.version, standing.is_active, standing.mailbox) == (2, True, 1)
+    assert standing.last_decision is not None
+    assert standing.last_decision.words == "votes: VotesCounted"
+    assert [each.kind for each in standing.deadlines] == ["tick"]
+    assert (standing.host, standing.pid, standing.epoch) == ("host", 4_000_000, 1)
+
+
+async def test_a_sleeping_market_is_described_and_not_woken_and_an_unknown_one_refused(bench: Bench) -> None:
+    await bench.adopt()
+    await bench.die()
+    asked = Batch("gateway", 1, bench.core.epochs, (AskStanding(market_id()), AskStanding(market_id(2))))
+    standing, unknown = await bench.core.handle(asked)
+    assert isinstance(standing, ActorStanding)
+    assert (standing.is_active, standing.last_decision) == (False, None)
+    assert unknown == MarketNotFound(market_id(2))
+    assert len(bench.core.residents.household) == 0
+
+
+async def test_a_shard_says_how_many_markets_it_holds_and_for_how_long_one_has_been_due(bench: Bench) -> None:
+    await bench.adopt()
+    await bench.send(ballot(1))
+    await bench.core.beat(restarts=2, recent_losses=1)
+    (said,) = bench.database.beats.values()
+    assert (said.resident_markets, said.deadlines, said.lag_s, said.restarts) == (1, 1, 0, 2)
+    bench.wall.s += 1_000
+    await bench.core.beat(restarts=2, recent_losses=1)
+    (said,) = bench.database.beats.values()
+    assert said.lag_s > 600

@@ -809,22 +809,98 @@ class ListShardsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARDS_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___VirtualShard]:
         """All virtual shards, by number."""
+
+    @_builtins.property
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardProcess]:
+        """The processes that own them, by their place; one that died and has no successor yet is listed with its last word."""
 
     def __init__(
         self,
         *,
         shards: _abc.Iterable[Global___VirtualShard] | None = ...,
+        processes: _abc.Iterable[Global___ShardProcess] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processes", b"processes", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListShardsResponse: _TypeAlias = ListShardsResponse  # noqa: Y015
+
+@_typing.final
+class ShardProcess(_message.Message):
+    """One shard process, as it said of itself last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    VIRTUAL_SHARDS_FIELD_NUMBER: _builtins.int
+    RESIDENT_MARKETS_FIELD_NUMBER: _builtins.int
+    DEADLINES_FIELD_NUMBER: _builtins.int
+    LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
+    RECENT_LOSSES_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_AT_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
+    slot: _builtins.str
+    """Its place, host/number."""
+    host: _builtins.str
+    """The host."""
+    pid: _builtins.int
+    """The process id."""
+    virtual_shards: _builtins.int
+    """Virtual shards that it owns."""
+    resident_markets: _builtins.int
+    """Markets that are in its memory now."""
+    deadlines: _builtins.int
+    """Markets of it that wait for a deadline."""
+    lag_seconds: _builtins.int
+    """For how many seconds the earliest of these deadlines has been due; 0 when none is."""
+    restarts: _builtins.int
+    """How often its place was filled anew since the supervisor started."""
+    recent_losses: _builtins.int
+    """How often a serving process was lost there within the last ten minutes."""
+    alive: _builtins.bool
+    """Whether that was within the last ten seconds."""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When this process spoke first."""
+
+    @_builtins.property
+    def heartbeat_at(self) -> _timestamp_pb2.Timestamp:
+        """When it spoke last; every two seconds is usual."""
+
+    def __init__(
+        self,
+        *,
+        slot: _builtins.str = ...,
+        host: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        virtual_shards: _builtins.int = ...,
+        resident_markets: _builtins.int = ...,
+        deadlines: _builtins.int = ...,
+        lag_seconds: _builtins.int = ...,
+        restarts: _builtins.int = ...,
+        recent_losses: _builtins.int = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        heartbeat_at: _timestamp_pb2.Timestamp | None = ...,
+        alive: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_at", b"heartbeat_at", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "deadlines", b"deadlines", "heartbeat_at", b"heartbeat_at", "host", b"host", "lag_seconds", b"lag_seconds", "pid", b"pid", "recent_losses", b"recent_losses", "resident_markets", b"resident_markets", "restarts", b"restarts", "slot", b"slot", "started_at", b"started_at", "virtual_shards", b"virtual_shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardProcess: _TypeAlias = ShardProcess  # noqa: Y015
 
 @_typing.final
 class VirtualShard(_message.Message):
@@ -896,6 +972,14 @@ class DescribeActorResponse(_message.Message):
     NEXT_DEADLINE_FIELD_NUMBER: _builtins.int
     LAST_DECISION_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    DEADLINES_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    MAILBOX_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market, base58."""
     virtual_shard: _builtins.int
@@ -908,6 +992,18 @@ class DescribeActorResponse(_message.Message):
     """The market's state."""
     last_decision: _builtins.str
     """The last decision, in words."""
+    shard: _builtins.str
+    """The place of the shard process that answered, host/number."""
+    host: _builtins.str
+    """Its host."""
+    pid: _builtins.int
+    """Its process id."""
+    epoch: _builtins.int
+    """The epoch under which it owns the virtual shard."""
+    mailbox: _builtins.int
+    """Commands for this market that came to the shard together with this question; they are carried out at once."""
+    failures: _builtins.int
+    """Failed attempts since the last one that had an effect."""
     @_builtins.property
     def next_deadline(self) -> _timestamp_pb2.Timestamp:
         """When the actor will look at the market next; absent while nothing can become due."""
@@ -915,6 +1011,14 @@ class DescribeActorResponse(_message.Message):
     @_builtins.property
     def in_flight(self) -> Global___Transaction:
         """The transaction under way; absent if none."""
+
+    @_builtins.property
+    def deadlines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActorDeadline]:
+        """Everything that the actor waits for by a clock, the next one first."""
+
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last decision was made; absent when the actor has made none since it was woken."""
 
     def __init__(
         self,
@@ -927,14 +1031,54 @@ class DescribeActorResponse(_message.Message):
         next_deadline: _timestamp_pb2.Timestamp | None = ...,
         last_decision: _builtins.str = ...,
         in_flight: Global___Transaction | None = ...,
+        deadlines: _abc.Iterable[Global___ActorDeadline] | None = ...,
+        shard: _builtins.str = ...,
+        host: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        mailbox: _builtins.int = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        failures: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["in_flight", b"in_flight", "next_deadline", b"next_deadline"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "in_flight", b"in_flight", "next_deadline", b"next_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "in_flight", b"in_flight", "last_decision", b"last_decision", "market_id", b"market_id", "next_deadline", b"next_deadline", "state", b"state", "version", b"version", "virtual_shard", b"virtual_shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "deadlines", b"deadlines", "decided_at", b"decided_at", "epoch", b"epoch", "failures", b"failures", "host", b"host", "in_flight", b"in_flight", "last_decision", b"last_decision", "mailbox", b"mailbox", "market_id", b"market_id", "next_deadline", b"next_deadline", "pid", b"pid", "shard", b"shard", "state", b"state", "version", b"version", "virtual_shard", b"virtual_shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeActorResponse: _TypeAlias = DescribeActorResponse  # noqa: Y015
+
+@_typing.final
+class ActorDeadline(_message.Message):
+    """Something that an actor waits for by a clock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    CLOCK_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """tick (the aggregation grid), window_end (of a resolution or a dispute), retry (after a failure)."""
+    clock: _builtins.str
+    """chain or wall."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When, on that clock."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        clock: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "clock", b"clock", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActorDeadline: _TypeAlias = ActorDeadline  # noqa: Y015
 
 @_typing.final
 class ListTransactionsRequest(_message.Message):
@@ -946,6 +1090,7 @@ class ListTransactionsRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """Only this market's."""
     status: _builtins.str
@@ -954,6 +1099,10 @@ class ListTransactionsRequest(_message.Message):
     """Rows per page: 0 means 50, more than 200 means 200, less than 0 is INVALID_ARGUMENT."""
     page_token: _builtins.str
     """The `next_page_token` of the page before; the other fields must not change between pages."""
+    action: _builtins.str
+    """Only this instruction: aggregate_proposal_votes, approve_proposal, finalize_market, aggregate_dispute_votes or
+    another one that this backend sends.
+    """
     def __init__(
         self,
         *,
@@ -961,10 +1110,11 @@ class ListTransactionsRequest(_message.Message):
         status: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        action: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "market_id", b"market_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
