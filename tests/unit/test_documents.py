@@ -54,4 +54,4 @@ def test_the_readme_is_short_and_its_commands_are_those_of_the_script() -> None:
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) < 120
     assert "\n.uv/bin/uv run pytest\n" in readme
-    assert ".uv/bin/uv run pytest\n" in (ROOT / ".ci" / "run").read_text()
+    assert ".uv/bin/uv run pytest " in (ROOT / ".ci" / "run").read_text()
