@@ -60,6 +60,11 @@ class Probes:
         if status.get("run_id") != self._settings.run_id or not is_alive(status["pid"]):
             raise NotReady("the indexer is not up yet")
 
+    def metrics(self) -> None:
+        """The exporter answers a scrape."""
+        with urllib.request.urlopen(f"http://{at(self._settings, 'metrics')}/metrics", timeout=PROBE_S):
+            pass
+
     def actors(self) -> None:
         """This run's actor tree has written its status."""
         if read_status(self._data_dir / STATUS_FILE).get("run_id") != self._settings.run_id:

@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Coroutine
+import subprocess
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from app import exporter
 from app.config import Settings
+from app.exec_child import guarded
 from app.logs import configure_logs
 
 STOP_GRACE_S = 10.0
@@ -22,6 +25,30 @@ INDEXER_STATUS_FILE = "indexer.json"
 def serve_role(role: str, settings: Settings) -> None:
     """Run a role to its end."""
     configure_logs(settings.log_level, role=role)
+    with _exported(role, settings):
+        _serve(role, settings)
+
+
+@contextlib.contextmanager
+def _exported(role: str, settings: Settings) -> Iterator[None]:
+    """Let a role that runs by itself count in a folder of its own, with its own exporter; `zmart up` has one for all.
+
+    The exporter is a process, so that the launcher of the actors can fork without threads. It dies with this one.
+    """
+    if exporter.FOLDER_VARIABLE in os.environ or role == "ledger":
+        yield
+        return
+    folder = settings.data_dir.absolute() / "metrics" / role
+    exporter.count_in(folder)
+    argv = exporter.command(folder, settings.host, settings.ports.metrics)
+    with subprocess.Popen(guarded(argv, signal.SIGKILL)) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def _serve(role: str, settings: Settings) -> None:
     match role:
         case "actors":
             from app.roles_actors import serve

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alerts.rules import UnusableRules, read_rules
-from app import clock
+from app import clock, exporter
 from app.claims import DataDirTaken, PortTaken, hold, refuse_taken_ports
 from app.config import Settings
 from app.connection import ConnectionFile, connection_of, without_password
@@ -64,6 +64,7 @@ class System:
         self.data_dir = settings.data_dir.absolute()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.runner = Runner(settings.run_id, self.data_dir / "logs", aborting=stop)
+        self._metrics = self.data_dir / "metrics"
         self._probes = Probes(settings, self.data_dir)
         self._file = ConnectionFile(self.data_dir)
         self._env: dict[str, str] = {}
@@ -81,6 +82,7 @@ class System:
         database_url, redis_url = self._database(), self._redis()
         self._env = self._environment(database_url, redis_url)
         asyncio.run(migrate(database_url))
+        self.runner.start(self._exporter())
         if self.settings.solana_rpc_url is None:
             self.runner.start(self._role("ledger", self._probes.ledger, argv=("ledger",)))
         (self.data_dir / STATUS_FILE).unlink(missing_ok=True)
@@ -143,6 +145,10 @@ class System:
             admin_port=ports.envoy_admin,
         )
 
+    def _exporter(self) -> Role:
+        argv = exporter.command(exporter.emptied(self._metrics), self.settings.host, self.settings.ports.metrics)
+        return Role("metrics", argv, self._probes.metrics, start_timeout_s=START_S_MAX)
+
     def _role(self, name: str, ready: Callable[[], None], argv: Sequence[str] = ()) -> Role:
         command = [sys.executable, "-m", "app", *(argv or ("serve", name))]
         return Role(name, command, ready, env=self._env, start_timeout_s=START_S_MAX, stop_timeout_s=STOP_S_MAX)
@@ -153,6 +159,7 @@ class System:
             "ZMART_DATA_DIR": str(self.data_dir),
             "ZMART_DATABASE_URL": database_url,
             "ZMART_REDIS_URL": redis_url,
+            exporter.FOLDER_VARIABLE: str(self._metrics),
         }
         ports = dataclasses.asdict(self.settings.ports)
         return told | {f"ZMART_{name.upper()}_PORT": str(port) for name, port in ports.items()}
@@ -177,7 +184,7 @@ FAILURES = (
 def announce(connection: dict[str, Any]) -> None:
     """Print where everything is, then the line that scripts wait for."""
     table = Table("what", "where")
-    for name in ("envoy_url", "grpc_target", "ws_url", "rpc_url", "database_url", "redis_url"):
+    for name in ("envoy_url", "grpc_target", "ws_url", "rpc_url", "metrics_url", "database_url", "redis_url"):
         table.add_row(name, without_password(connection[name]))
     Console().print(table)
     click.echo("zmart is ready")
