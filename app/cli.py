@@ -15,6 +15,7 @@ from app.cli_backfill import backfill
 from app.cli_index import index
 from app.cli_markets import markets
 from app.cli_options import DATA_DIR, PORT_BASE, options_given, settings_from
+from app.cli_token import token
 from app.cli_votes import votes
 from app.cli_webhook import webhook
 
@@ -113,6 +114,7 @@ main.add_command(tail)
 main.add_command(transactions)
 main.add_command(alerts)
 main.add_command(markets)
+main.add_command(token)
 main.add_command(votes)
 main.add_command(index)
 index.add_command(backfill)

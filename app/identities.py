@@ -10,12 +10,14 @@ from pathlib import Path
 from app import clock
 from app.config import Settings
 from app.embedded.loopback import kept_secret
+from app.sessions import Families
 from domain.ids import Wallet
 from identity import (
     Challenges,
     Doorkeeper,
     NonceStoreUnavailable,
     ReceiptSigner,
+    Refreshes,
     ServiceKeys,
     SigningKey,
     Site,
@@ -26,6 +28,7 @@ from identity import (
 )
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
+from storage.sessions import RefreshFamilies
 
 NONCE_LENGTH = 24
 STATEMENT = "Sign in to zmart. This request will not trigger a transaction or cost any fees."
@@ -93,6 +96,17 @@ def challenges(settings: Settings, store: NonceStore) -> Challenges:
     """Sign-in challenges for this site."""
     site = Site(settings.sign_in_domain, f"http://{settings.sign_in_domain}", settings.sign_in_chain, STATEMENT)
     return Challenges(site, Nonces(store), clock.utc_now, new_nonce)
+
+
+def refreshes(settings: Settings, families: RefreshFamilies) -> Refreshes:
+    """Sessions of wallets, with tokens by the deployment's key."""
+    return Refreshes(
+        Families(families),
+        tokens(settings),
+        lambda: int(clock.wall_s()),
+        lambda: str(uuid.uuid4()),
+        lambda: secrets.token_urlsafe(32),
+    )
 
 
 def new_nonce() -> str:

@@ -13,8 +13,9 @@ from actors import hardening
 from app import clock
 from app.config import Settings
 from app.embedded.loopback import kept_secret
-from app.identities import challenges, doorkeeper, receipts, tokens, webhook_secrets
+from app.identities import challenges, doorkeeper, receipts, refreshes, webhook_secrets
 from app.roles_actors import harden
+from app.sessions import Revocations
 from app.wiring import database_url
 from app.wiring_alert_book import Alerts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
@@ -64,6 +65,7 @@ from storage.outages import StorageUnavailable
 from storage.positions import PositionTable
 from storage.reads import MarketReads
 from storage.reconciliations import Reconciliations
+from storage.sessions import OperatorTokens, RefreshFamilies
 from storage.transactions import PostgresTransactionStore
 from storage.vote_log import VoteLog
 from storage.votes import VoteReads
@@ -280,7 +282,8 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         alarm=AlertStore(PostgresTransactionStore(database)),
         doorkeeper=doorkeeper(settings),
         challenges=challenges(settings, NonceStore(database)),
-        tokens=tokens(settings),
+        refreshes=refreshes(settings, RefreshFamilies(database)),
+        revocations=Revocations(OperatorTokens(database)),
         now_s=lambda: int(clock.wall_s()),
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),

@@ -18,7 +18,7 @@ from grpc_server.calls import CALLER, REQUEST_ID
 from grpc_server.methods import Policy
 from grpc_server.problems import Busy, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
 from grpc_server.status import DETAILS_KEY, OUTAGES, status_of
-from identity import ANONYMOUS, Caller, Denial, Doorkeeper
+from identity import ANONYMOUS, Caller, Denial, Doorkeeper, Revocations, Tier
 
 REQUEST_ID_KEY = "x-request-id"
 REQUEST_ID_LENGTH_MAX = 64
@@ -171,8 +171,9 @@ class Deadlines:
 class Identities:
     """Establishes the caller from `authorization` and `x-service-key`, and holds the method's tier against them."""
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, doorkeeper: Doorkeeper, revocations: Revocations) -> None:
         self._doorkeeper = doorkeeper
+        self._revocations = revocations
 
     def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
         """Admit the caller."""
@@ -181,10 +182,19 @@ class Identities:
 
         @asynccontextmanager
         async def admitted(context: Context) -> AsyncIterator[None]:
-            CALLER.set(self._admit(policy, context))
+            caller = self._admit(policy, context)
+            if caller.tier is Tier.ADMIN and policy.tier is not Tier.ANONYMOUS:
+                await self._refuse_revoked(caller)
+            CALLER.set(caller)
             yield
 
         return admitted
+
+    async def _refuse_revoked(self, caller: Caller) -> None:
+        """Ask the database each time: operators call seldom, and a revocation must hold at once, on every server."""
+        assert caller.token_id is not None, "tokens of the admin tier have an id"
+        if await self._revocations.is_revoked(caller.token_id):
+            raise Rejected(Denial.TOKEN_REVOKED)
 
     def _admit(self, policy: Policy, context: Context) -> Caller:
         tokens, keys = _values(context, "authorization"), _values(context, "x-service-key")
@@ -198,9 +208,11 @@ class Identities:
         return caller
 
 
-def chain(new_id: Callable[[], str], in_flight: InFlight, doorkeeper: Doorkeeper) -> Sequence[Interceptor]:
+def chain(
+    new_id: Callable[[], str], in_flight: InFlight, doorkeeper: Doorkeeper, revocations: Revocations
+) -> Sequence[Interceptor]:
     """All of them in order."""
-    return (RequestIds(new_id), in_flight, Errors(new_id), Deadlines(), Identities(doorkeeper))
+    return (RequestIds(new_id), in_flight, Errors(new_id), Deadlines(), Identities(doorkeeper, revocations))
 
 
 async def end(context: Context, cause: Problem | Exception) -> None:

@@ -51,7 +51,17 @@ from grpc_server.voters import Voters
 from grpc_server.votes import VoteAudit, VoteService
 from grpc_server.webhooks import Webhooks, WebhookService
 from grpc_server.weights import Weights
-from identity import Challenges, Doorkeeper, ReceiptSigner, Tokens, Verifies, VoteSignatures, can_sign, verifies
+from identity import (
+    Challenges,
+    Doorkeeper,
+    ReceiptSigner,
+    Refreshes,
+    Revocations,
+    Verifies,
+    VoteSignatures,
+    can_sign,
+    verifies,
+)
 from zmart.v1 import auth_service_pb2 as auth
 from zmart.v1 import auth_service_pb2_grpc as auth_grpc
 from zmart.v1 import event_service_pb2 as event
@@ -122,7 +132,8 @@ class Parts:
     alarm: Alarm
     doorkeeper: Doorkeeper
     challenges: Challenges
-    tokens: Tokens
+    refreshes: Refreshes
+    revocations: Revocations
     now_s: Callable[[], int]
     monotonic_s: Callable[[], float]
     new_id: Callable[[], str]
@@ -192,7 +203,7 @@ class GrpcServer:
 def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     """A server that is not started yet. Call in the event loop that it will run in."""
     in_flight = interceptors.InFlight(settings.in_flight_max)
-    chain = interceptors.chain(parts.new_id, in_flight, parts.doorkeeper)
+    chain = interceptors.chain(parts.new_id, in_flight, parts.doorkeeper, parts.revocations)
     server = grpc.aio.server(options=OPTIONS)
     adoption = Adoption(parts.router, parts.accounts, parts.book, parts.monotonic_s)
     page_tokens = PageTokens(settings.page_token_secret, parts.now_s)
@@ -231,7 +242,7 @@ def _register(
     discrepancies = Discrepancies(parts.reconciliation, page_tokens, parts.monotonic_s)
     alerts = Alerts(parts.alerts, page_tokens, parts.now_s)
     aggregations = Aggregations(adoption, parts.aggregations, page_tokens, parts.monotonic_s)
-    sign_ins = AuthService(parts.challenges, parts.tokens)
+    sign_ins = AuthService(parts.challenges, parts.refreshes)
     operators = OpsService(discrepancies, alerts, aggregations, Actors(parts.operators, page_tokens))
     return (
         _add(server, auth.DESCRIPTOR, sign_ins, auth_grpc.add_AuthServiceServicer_to_server),

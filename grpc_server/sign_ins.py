@@ -9,17 +9,17 @@ from grpc.aio import ServicerContext
 
 from grpc_server import translate
 from grpc_server.problems import Rejected
-from identity import Challenge, Challenges, Tier, Tokens
+from identity import Challenge, Challenges, Denial, Refreshes
 from zmart.v1 import auth_service_pb2 as pb
 from zmart.v1.auth_service_pb2_grpc import AuthServiceServicer
 
 
 class AuthService(AuthServiceServicer):
-    """Sign-In With Solana. Tokens are short-lived; refreshing them is not served yet."""
+    """Sign-In With Solana. Access tokens are short-lived; refresh tokens replace them, once each."""
 
-    def __init__(self, challenges: Challenges, tokens: Tokens) -> None:
+    def __init__(self, challenges: Challenges, refreshes: Refreshes) -> None:
         self._challenges = challenges
-        self._tokens = tokens
+        self._refreshes = refreshes
 
     async def CreateChallenge(
         self, request: pb.CreateChallengeRequest, context: ServicerContext[Any, Any]
@@ -31,9 +31,18 @@ class AuthService(AuthServiceServicer):
         raise Rejected(challenge)
 
     async def SignIn(self, request: pb.SignInRequest, context: ServicerContext[Any, Any]) -> pb.SignInResponse:
-        """Answer a token of the wallet tier."""
+        """Answer tokens of the wallet tier."""
         wallet = translate.address(request.address)
         denial = await self._challenges.redeem(wallet, request.message, request.signature)
         if denial is not None:
             raise Rejected(denial)
-        return translate.sign_in_response(self._tokens.issue(wallet, Tier.WALLET))
+        return translate.sign_in_response(await self._refreshes.begin(wallet))
+
+    async def RefreshToken(
+        self, request: pb.RefreshTokenRequest, context: ServicerContext[Any, Any]
+    ) -> pb.RefreshTokenResponse:
+        """Answer the next pair of tokens."""
+        session = await self._refreshes.refresh(request.refresh_token)
+        if isinstance(session, Denial):
+            raise Rejected(session)
+        return translate.refresh_response(session)

@@ -20,7 +20,7 @@ from grpc import StatusCode
 from domain import refusals
 from grpc_server import ports, problems
 from grpc_server.problems import Invalid, Problem, Violation
-from identity import Denial, NonceStoreUnavailable
+from identity import Denial, NonceStoreUnavailable, SessionStoreUnavailable
 
 DOMAIN = "zmart.dev"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -93,6 +93,12 @@ TABLE: Mapping[object, Entry] = {
             Denial.TOKEN_ISSUER_MISMATCH: "the token was issued by somebody else",
             Denial.TOKEN_AUDIENCE_MISMATCH: "the token was issued for somebody else",
             Denial.TOKEN_EXPIRED: "the token has expired",
+            Denial.TOKEN_REVOKED: "the token was revoked",
+            Denial.REFRESH_TOKEN_MALFORMED: "this is not a refresh token",
+            Denial.REFRESH_TOKEN_UNKNOWN: "the refresh token is not known (any more); sign in again",
+            Denial.REFRESH_TOKEN_EXPIRED: "the session has ended; sign in again",
+            Denial.REFRESH_TOKEN_REUSED: "the refresh token was used before, so its session has ended; sign in again",
+            Denial.REFRESH_FAMILY_REVOKED: "the session was revoked; sign in again",
             Denial.WEBHOOK_NOT_PROVEN: "the webhook brings neither its secret nor a signature made with it",
         }.items()
     },
@@ -176,6 +182,9 @@ TABLE: Mapping[object, Entry] = {
         "RECONCILIATION_UNANSWERED", _AWAY, "the indexer has not answered; a run that was asked for still takes place"
     ),
     ports.InboxUnavailable: Entry("INBOX_UNAVAILABLE", _AWAY, "the body cannot be stored now; send it again"),
+    SessionStoreUnavailable: Entry(
+        "SESSIONS_UNAVAILABLE", _AWAY, "sessions and revocations cannot be read now; try again"
+    ),
     NonceStoreUnavailable: Entry("SIGN_IN_UNAVAILABLE", _AWAY, "nobody can sign in now; try again"),
 }
 
@@ -187,7 +196,7 @@ _RESOURCES: Mapping[type[object], tuple[str, str]] = {
 }
 """What was not found: its message in the contract, and which fact names it."""
 
-OUTAGES = (ports.Outage, NonceStoreUnavailable)
+OUTAGES = (ports.Outage, NonceStoreUnavailable, SessionStoreUnavailable)
 """The families of exceptions that the table knows."""
 
 _SHOWN: Mapping[type[Exception], tuple[str, ...]] = {

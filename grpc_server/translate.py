@@ -24,7 +24,7 @@ from domain.outcomes import VoteTaken
 from domain.tally import VoteType, choice_of, word_of
 from domain.votes import StoredVote
 from grpc_server.problems import Invalid, violation
-from identity import Caller, Challenge, IssuedToken, Tier
+from identity import Caller, Challenge, Session, Tier
 from zmart.v1 import auth_service_pb2, market_pb2, market_service_pb2, vote_service_pb2
 
 QUESTION_LENGTH_MAX = 500
@@ -162,9 +162,22 @@ def challenge_response(challenge: Challenge) -> auth_service_pb2.CreateChallenge
     )
 
 
-def sign_in_response(token: IssuedToken) -> auth_service_pb2.SignInResponse:
-    """A token."""
-    return auth_service_pb2.SignInResponse(access_token=token.token, expires_at=_time(token.expires_at_s))
+def sign_in_response(session: Session) -> auth_service_pb2.SignInResponse:
+    """The first pair of tokens."""
+    return auth_service_pb2.SignInResponse(
+        access_token=session.access.token,
+        refresh_token=session.refresh,
+        expires_at=_time(session.access.expires_at_s),
+    )
+
+
+def refresh_response(session: Session) -> auth_service_pb2.RefreshTokenResponse:
+    """The next pair of tokens."""
+    return auth_service_pb2.RefreshTokenResponse(
+        access_token=session.access.token,
+        refresh_token=session.refresh,
+        expires_at=_time(session.access.expires_at_s),
+    )
 
 
 def proposal_vote_response(

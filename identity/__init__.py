@@ -9,10 +9,12 @@ from identity.challenges import Challenge, Challenges
 from identity.curve import can_sign
 from identity.denials import Denial
 from identity.doorkeeper import Doorkeeper
+from identity.families import FamiliesInMemory
 from identity.keys import SigningKey, UnusableKey, load, load_or_create
 from identity.nonces import NoncesInMemory
-from identity.ports import NonceStore, NonceStoreUnavailable
+from identity.ports import FamilyStore, NonceStore, NonceStoreUnavailable, Revocations, SessionStoreUnavailable
 from identity.receipts import LogPlace, Receipt, ReceiptSigner, Seal
+from identity.refreshes import REFRESH_TTL_S, Refreshes, Session
 from identity.sign_in import Site
 from identity.tokens import ACCESS_TTL_S, OPERATOR_TTL_S, IssuedToken, Tokens
 from identity.vote_signatures import Verifies, VoteSignatures, verifies
@@ -22,11 +24,14 @@ __all__ = [
     "ACCESS_TTL_S",
     "ANONYMOUS",
     "OPERATOR_TTL_S",
+    "REFRESH_TTL_S",
     "Caller",
     "Challenge",
     "Challenges",
     "Denial",
     "Doorkeeper",
+    "FamiliesInMemory",
+    "FamilyStore",
     "IssuedToken",
     "LogPlace",
     "NonceStore",
@@ -34,8 +39,12 @@ __all__ = [
     "NoncesInMemory",
     "Receipt",
     "ReceiptSigner",
+    "Refreshes",
+    "Revocations",
     "Seal",
     "ServiceKeys",
+    "Session",
+    "SessionStoreUnavailable",
     "SigningKey",
     "Site",
     "Tier",

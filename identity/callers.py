@@ -6,7 +6,7 @@ import enum
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from domain.ids import Wallet
 
@@ -27,6 +27,8 @@ class Caller:
     tier: Tier
     wallet: Wallet | None = None
     expires_at_s: int | None = None
+    token_id: str | None = field(default=None, compare=False)
+    """The token's `jti`, by which it can be revoked; the same caller may have several."""
 
 
 ANONYMOUS = Caller(Tier.ANONYMOUS)

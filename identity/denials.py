@@ -39,5 +39,14 @@ class Denial(enum.Enum):
     TOKEN_AUDIENCE_MISMATCH = enum.auto()
     TOKEN_EXPIRED = enum.auto()
 
+    TOKEN_REVOKED = enum.auto()
+
+    REFRESH_TOKEN_MALFORMED = enum.auto()
+    REFRESH_TOKEN_UNKNOWN = enum.auto()
+    REFRESH_TOKEN_EXPIRED = enum.auto()
+    REFRESH_TOKEN_REUSED = enum.auto()
+    """It was replaced before, so two have it: everything that came of its sign-in ends."""
+    REFRESH_FAMILY_REVOKED = enum.auto()
+
     WEBHOOK_NOT_PROVEN = enum.auto()
     """Neither the secret nor a signature with it; which of them was wrong is nobody's business."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from domain.ids import Wallet
+from identity.denials import Denial
 
 
 class NonceStoreUnavailable(Exception):
@@ -24,4 +25,31 @@ class NonceStore(Protocol):
         Atomic: of any number of concurrent calls at most one gets the message. A call with another address
         leaves the nonce to its owner.
         """
+        ...
+
+
+class SessionStoreUnavailable(Exception):
+    """The store of sessions and revocations cannot answer now; a refresh token that was brought may be used up."""
+
+
+class FamilyStore(Protocol):
+    """Families of refresh tokens, each with the hash of its newest secret. Raises `SessionStoreUnavailable`."""
+
+    async def open(self, family: str, wallet: Wallet, secret_hash: bytes, expires_at_s: int) -> None:
+        """Begin a family that ends at `expires_at_s`, Unix seconds."""
+        ...
+
+    async def turn(self, family: str, old_hash: bytes, new_hash: bytes) -> Wallet | Denial:
+        """Replace the family's secret and return its wallet, or say why not.
+
+        Atomic: of any number of calls with one secret one succeeds. A secret that is not the newest ends the family.
+        """
+        ...
+
+
+class Revocations(Protocol):
+    """Which tokens were taken back before they expired. Raises `SessionStoreUnavailable`."""
+
+    async def is_revoked(self, token_id: str) -> bool:
+        """Whether the token of this `jti` was."""
         ...

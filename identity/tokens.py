@@ -42,10 +42,11 @@ _DENIALS: tuple[tuple[type[jwt.PyJWTError], Denial], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A token and when it expires, Unix seconds."""
+    """A token, when it expires (Unix seconds), and its `jti`."""
 
     token: str
     expires_at_s: int
+    token_id: str
 
 
 class Tokens:
@@ -70,18 +71,18 @@ class Tokens:
 
     def issue(self, wallet: Wallet | None, tier: Tier, ttl_s: int = ACCESS_TTL_S) -> IssuedToken:
         """A token for a wallet, or for the operator when there is no wallet."""
-        now_s = self._now_s()
+        now_s, token_id = self._now_s(), self._new_id()
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": wallet or OPERATOR,
             "iat": now_s,
             "exp": now_s + ttl_s,
-            "jti": self._new_id(),
+            "jti": token_id,
             "tier": tier.name.lower(),
         }
         token = jwt.encode(claims, self._key.private, ALGORITHM, {"kid": self._key.key_id})
-        return IssuedToken(token, now_s + ttl_s)
+        return IssuedToken(token, now_s + ttl_s, token_id)
 
     def verify(self, token: str) -> Caller | Denial:
         """Who the token speaks for, or why it speaks for nobody."""
@@ -133,9 +134,12 @@ def _caller(claims: Mapping[str, Any]) -> Caller | Denial:
     tier = {Tier.WALLET.name.lower(): Tier.WALLET, Tier.ADMIN.name.lower(): Tier.ADMIN}.get(tier_name)
     if tier is None:
         return Denial.TOKEN_CLAIM_INVALID
+    token_id = claims.get("jti")
+    if tier is Tier.ADMIN and not (isinstance(token_id, str) and token_id):
+        return Denial.TOKEN_CLAIM_INVALID  # nobody could revoke it
     if tier is Tier.ADMIN and subject == OPERATOR:
-        return Caller(tier, None, expires_at_s)
+        return Caller(tier, None, expires_at_s, token_id)
     try:
-        return Caller(tier, parse_wallet(subject), expires_at_s)
+        return Caller(tier, parse_wallet(subject), expires_at_s, token_id)
     except MalformedId:
         return Denial.TOKEN_CLAIM_INVALID

@@ -868,6 +868,54 @@ INSERT INTO auth_nonces (nonce, address, message, expires_at) VALUES ($1, $2, $3
 -- name: take_nonce
 DELETE FROM auth_nonces WHERE nonce = $1 AND address = $2 RETURNING message, expires_at > now() AS is_valid;
 
+-- === sessions ===
+
+-- name: open_family
+-- Each sign-in clears away up to $5 that have ended, so the table does not grow.
+WITH forgotten AS (
+    DELETE FROM refresh_families
+    WHERE id IN (
+        SELECT id FROM refresh_families WHERE expires_at < now() ORDER BY expires_at LIMIT $5 FOR UPDATE SKIP LOCKED
+    )
+)
+INSERT INTO refresh_families (id, wallet, secret_hash, expires_at) VALUES ($1, $2, $3, to_timestamp($4::bigint));
+
+-- name: turn_family
+-- Replaces the secret, or ends the family when another secret than the newest is brought. Of any number of calls with
+-- one secret the row's lock lets one through; the next sees a secret that was replaced.
+WITH family AS (
+    SELECT id, wallet, secret_hash, expires_at, revoked_at FROM refresh_families WHERE id = $1 FOR UPDATE
+), turned AS (
+    UPDATE refresh_families AS f SET secret_hash = $3 FROM family
+    WHERE f.id = family.id AND family.secret_hash = $2 AND family.revoked_at IS NULL AND family.expires_at > now()
+), ended AS (
+    UPDATE refresh_families AS f SET revoked_at = now() FROM family
+    WHERE f.id = family.id AND family.secret_hash <> $2 AND family.revoked_at IS NULL
+)
+SELECT wallet, CASE
+    WHEN revoked_at IS NOT NULL THEN 'revoked'
+    WHEN secret_hash <> $2 THEN 'reused'
+    WHEN expires_at <= now() THEN 'expired'
+    ELSE 'turned'
+END AS verdict FROM family;
+
+-- name: end_families
+UPDATE refresh_families SET revoked_at = now()
+WHERE wallet = $1 AND revoked_at IS NULL AND expires_at > now() RETURNING id;
+
+-- name: note_operator_token
+INSERT INTO operator_tokens (id, label, expires_at) VALUES ($1, $2, to_timestamp($3::bigint));
+
+-- name: revoke_operator_token
+INSERT INTO operator_tokens AS t (id, expires_at, revoked_at) VALUES ($1, to_timestamp($2::bigint), now())
+ON CONFLICT (id) DO UPDATE SET revoked_at = coalesce(t.revoked_at, now());
+
+-- name: is_operator_token_revoked
+SELECT EXISTS (SELECT FROM operator_tokens WHERE id = $1 AND revoked_at IS NOT NULL) AS is_revoked;
+
+-- name: list_operator_tokens
+SELECT id, label, issued_at, expires_at, revoked_at FROM operator_tokens ORDER BY issued_at DESC, id LIMIT $1;
+
 -- === indexer: bodies on their way in ===
 
 -- name: put_body

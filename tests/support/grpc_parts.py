@@ -34,8 +34,10 @@ from grpc_server import AlertBook, GrpcServer, Outage, Parts, ServerSettings, We
 from identity import (
     Challenges,
     Doorkeeper,
+    FamiliesInMemory,
     NoncesInMemory,
     ReceiptSigner,
+    Refreshes,
     ServiceKeys,
     Site,
     Tier,
@@ -270,6 +272,19 @@ def _age(market: Market) -> tuple[int, MarketId]:
     return market.created_at_s, market.market_id
 
 
+class Revoked:
+    """Tokens that were taken back."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.outage: Exception | None = None
+
+    async def is_revoked(self, token_id: str) -> bool:
+        if self.outage is not None:
+            raise self.outage
+        return token_id in self.ids
+
+
 class NoAlerts:
     """A book without any alert, for tests that are about something else."""
 
@@ -305,6 +320,7 @@ class Served:
     desk: Desk
     aggregations: AggregationRows
     operators: OperatorRows
+    revoked: Revoked
 
     def bearer(self, person: Person | None, tier: Tier = Tier.WALLET) -> tuple[tuple[str, str], ...]:
         """Metadata that says who is calling."""
@@ -325,6 +341,7 @@ async def served(
     alerts: AlertBook | None = None,
 ) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
+    revocations = Revoked()
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     events, desk, aggregations = EventRows(), Desk(), AggregationRows()
     operators = OperatorRows(town.markets)
@@ -349,7 +366,10 @@ async def served(
         alarm=town.logs,
         doorkeeper=Doorkeeper(tokens, ServiceKeys([hash_service_key(SERVICE_KEY)])),
         challenges=challenges,
-        tokens=tokens,
+        refreshes=Refreshes(
+            FamiliesInMemory(clock.now_s), tokens, clock.now_s, lambda: str(uuid.uuid4()), lambda: uuid.uuid4().hex
+        ),
+        revocations=revocations,
         now_s=clock.now_s,
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
@@ -362,7 +382,7 @@ async def served(
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            behind = (town, accounts, positions, clock, tokens, events, desk, aggregations, operators)
+            behind = (town, accounts, positions, clock, tokens, events, desk, aggregations, operators, revocations)
             yield Served(server, channel, *behind)
     finally:
         await server.stop(0)

@@ -16,7 +16,7 @@ from domain.lifecycle import Lifecycle
 from grpc_server import ports, problems
 from grpc_server.problems import Invalid, Violation
 from grpc_server.status import OUTAGES, RETRY_S, TABLE, status_of
-from identity import Denial, NonceStoreUnavailable, Tier
+from identity import Denial, NonceStoreUnavailable, SessionStoreUnavailable, Tier
 
 DETAILS_BYTES_MAX = 4_096
 """Larger details fail in transit, because they are a header."""
@@ -50,6 +50,7 @@ def every_cause() -> Iterator[Any]:
     yield ports.BookUnavailable("connection refused by 10.0.0.7")
     yield ports.ReconciliationUnanswered("no answer within 15 s")
     yield ports.InboxUnavailable("not stored within 0.9 s")
+    yield SessionStoreUnavailable("no answer from 10.0.0.7")
     yield NonceStoreUnavailable("redis at 10.0.0.7 is gone")
 
 

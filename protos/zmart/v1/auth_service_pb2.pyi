@@ -113,7 +113,7 @@ class SignInResponse(_message.Message):
     access_token: _builtins.str
     """A JWT for `authorization: Bearer`; its subject is the wallet."""
     refresh_token: _builtins.str
-    """A single-use token for RefreshToken; empty as long as RefreshToken is not served."""
+    """A single-use token for RefreshToken; the session ends 30 days after SignIn, however often it is refreshed."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the access token stops being accepted."""

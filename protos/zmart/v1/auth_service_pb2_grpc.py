@@ -80,7 +80,10 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefreshToken(self, request, context):
-        """Exchanges a refresh token for a new pair of tokens. Not served yet: UNIMPLEMENTED with reason NOT_SERVED.
+        """Exchanges a refresh token for a new pair of tokens. Anonymous; the access token may have expired.
+
+        A refresh token is used up by this call. One that was used before ends everything that came of its sign-in
+        (REFRESH_TOKEN_REUSED, later REFRESH_FAMILY_REVOKED). Each way to fail has its own reason and is UNAUTHENTICATED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

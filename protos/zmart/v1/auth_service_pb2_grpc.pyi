@@ -48,7 +48,11 @@ class AuthServiceStub:
     its own reason and is UNAUTHENTICATED.
     """
     RefreshToken: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshTokenRequest, _auth_service_pb2.RefreshTokenResponse]
-    """Exchanges a refresh token for a new pair of tokens. Not served yet: UNIMPLEMENTED with reason NOT_SERVED."""
+    """Exchanges a refresh token for a new pair of tokens. Anonymous; the access token may have expired.
+
+    A refresh token is used up by this call. One that was used before ends everything that came of its sign-in
+    (REFRESH_TOKEN_REUSED, later REFRESH_FAMILY_REVOKED). Each way to fail has its own reason and is UNAUTHENTICATED.
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -70,7 +74,11 @@ class AuthServiceAsyncStub(AuthServiceStub):
     its own reason and is UNAUTHENTICATED.
     """
     RefreshToken: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshTokenRequest, _auth_service_pb2.RefreshTokenResponse]  # type: ignore[assignment]
-    """Exchanges a refresh token for a new pair of tokens. Not served yet: UNIMPLEMENTED with reason NOT_SERVED."""
+    """Exchanges a refresh token for a new pair of tokens. Anonymous; the access token may have expired.
+
+    A refresh token is used up by this call. One that was used before ends everything that came of its sign-in
+    (REFRESH_TOKEN_REUSED, later REFRESH_FAMILY_REVOKED). Each way to fail has its own reason and is UNAUTHENTICATED.
+    """
 
 class AuthServiceServicer:
     """Sign-In With Solana: a wallet proves that it holds its key and gets a short-lived token.
@@ -104,6 +112,10 @@ class AuthServiceServicer:
         request: _auth_service_pb2.RefreshTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RefreshTokenResponse, _abc.Awaitable[_auth_service_pb2.RefreshTokenResponse]]:
-        """Exchanges a refresh token for a new pair of tokens. Not served yet: UNIMPLEMENTED with reason NOT_SERVED."""
+        """Exchanges a refresh token for a new pair of tokens. Anonymous; the access token may have expired.
+
+        A refresh token is used up by this call. One that was used before ends everything that came of its sign-in
+        (REFRESH_TOKEN_REUSED, later REFRESH_FAMILY_REVOKED). Each way to fail has its own reason and is UNAUTHENTICATED.
+        """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
