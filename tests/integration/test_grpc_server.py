@@ -31,6 +31,7 @@ SERVICES = {f"zmart.v1.{name}Service" for name in ("Auth", "Vote", "Market", "Ev
 SERVED = {
     "/zmart.v1.AuthService/CreateChallenge",
     "/zmart.v1.AuthService/SignIn",
+    "/zmart.v1.AuthService/RefreshToken",
     "/zmart.v1.VoteService/CastProposalVote",
     "/zmart.v1.VoteService/CastDisputeVote",
     "/zmart.v1.VoteService/CastVotes",
