@@ -52,6 +52,9 @@ SERVED = {
     "/zmart.v1.OpsService/ListAggregations",
     "/zmart.v1.OpsService/ListDiscrepancies",
     "/zmart.v1.OpsService/RunReconciliation",
+    "/zmart.v1.OpsService/DescribeActor",
+    "/zmart.v1.OpsService/ListShards",
+    "/zmart.v1.OpsService/ListTransactions",
 }
 STREAMING = {"/zmart.v1.MarketService/WatchMarket"}
 
