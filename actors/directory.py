@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from actors.context import SLICE_S, Context, own_name
+from actors.frames import SealedPickle
 from actors.link import (
     COMMAND_S_MAX,
     Failure,
@@ -30,14 +31,12 @@ __all__ = ["Directory", "Failure", "NotReached", "OutcomeUnknown", "Overloaded"]
 
 
 class Directory:
-    """Routes commands to shards. `submit` belongs to one event loop; the links are threads with a context each.
+    """Routes commands to shards. Belongs to one event loop, but for the thread that hears where shards are."""
 
-    One Thespian context in two threads mixes their answers up (ADR 0003), so no context is shared.
-    """
-
-    def __init__(self, admin_port: int) -> None:
+    def __init__(self, admin_port: int, sealed: SealedPickle) -> None:
         self._admin_port = admin_port
-        self._lock = threading.Condition()
+        self._sealed = sealed
+        self._lock = threading.Lock()
         self._places: dict[str, Moved] = {}
         self._links: dict[str, Link] = {}
         self._stopping = threading.Event()
@@ -54,11 +53,9 @@ class Directory:
     def stop(self) -> None:
         """Stop all threads; commands that still wait are answered `OutcomeUnknown` or `NotReached`."""
         self._stopping.set()
-        with self._lock:
-            self._lock.notify_all()
         for link in list(self._links.values()):
-            link.wake()
-        self._have_waiters_look()
+            link.stop()
+        self._tell_changed()
 
     async def ready(self, virtual_shards: int, timeout_s: float) -> bool:
         """Wait until an owner is known for every virtual shard; False when that takes longer than `timeout_s`."""
@@ -84,7 +81,7 @@ class Directory:
             if not isinstance(answer, WrongOwner):
                 return answer
             in_doubt = in_doubt or answer.in_doubt
-            await self._news(min(expires_at_s, time.monotonic() + MOVED_S))  # the new owner's `Moved` is on its way
+            await self.news(min(expires_at_s, time.monotonic() + MOVED_S))  # the new owner's `Moved` is on its way
 
     async def submit_many(self, commands: Sequence[Asked]) -> list[Answer | Failure]:
         """The same for many: each with an answer or with what `submit` would raise, in order; none has a task."""
@@ -97,7 +94,7 @@ class Directory:
             left = [index for index in left if isinstance(answers[index], WrongOwner)]
             doubted.update(index for index in left if answers[index] == WrongOwner(in_doubt=True))
             if left:
-                await self._news(min(expires_at_s, time.monotonic() + MOVED_S))
+                await self.news(min(expires_at_s, time.monotonic() + MOVED_S))
         return [
             _honest(answer, in_doubt=index in doubted) if isinstance(answer, Failure) else answer
             for index, answer in sorted(answers.items())
@@ -140,14 +137,14 @@ class Directory:
             link = self._link(vshard)
             if link is not None:
                 return link
-            await self._news(expires_at_s)
+            await self.news(expires_at_s)
         raise NotReached(COMMAND_S_MAX)
 
     def _link(self, vshard: int) -> Link | None:
         slot = next((slot for slot, place in self._places.items() if vshard in place.epochs), None)
         return self._links.get(slot) if slot is not None else None
 
-    async def _news(self, until_s: float) -> None:
+    async def news(self, until_s: float) -> None:
         """Wait until some slot has moved, at most until the monotonic instant `until_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
@@ -156,8 +153,10 @@ class Directory:
     def _tell_changed(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        for link in list(self._links.values()):
+            link.look()
 
-    # --- called by the threads ------------------------------------------------------------------------------------
+    # --- also called by the thread ------------------------------------------------------------------------------------
 
     def place(self, slot: str) -> Moved | None:
         """Where a slot lives, as far as it is known."""
@@ -171,19 +170,13 @@ class Directory:
                 return  # told again, or too late
             self._places[moved.slot] = moved
             if moved.slot not in self._links and self._loop is not None:
-                self._links[moved.slot] = Link(self, moved.slot, self._admin_port, self._loop, self._stopping)
-            self._lock.notify_all()
+                self._links[moved.slot] = Link(self, moved.slot, self._sealed)
         self._have_waiters_look()
 
     def _have_waiters_look(self) -> None:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._tell_changed)
-
-    def wait_for_news(self, timeout_s: float) -> None:
-        """Wait until some slot has moved, at most `timeout_s`."""
-        with self._lock:
-            self._lock.wait(timeout_s)
 
     def silent(self) -> None:
         """A link got no answer: those who would push `Moved` may have died too, so look for the supervisor anew."""

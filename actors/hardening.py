@@ -93,6 +93,21 @@ def harden(
     _settings = wanted
 
 
+def seal() -> SealedPickle:
+    """What seals this system's messages; raises RuntimeError before `harden`."""
+    if _settings is None:
+        raise RuntimeError("harden() comes first")
+    secret, _, _, admitted = _settings
+    return SealedPickle(secret, admitted)
+
+
+def listening_host() -> str:
+    """The address that processes of this system listen on; raises RuntimeError before `harden`."""
+    if _settings is None:
+        raise RuntimeError("harden() comes first")
+    return _settings[2]
+
+
 def forbid_admin_start() -> None:
     """Make `ActorSystem` raise AdminMissing where it would fork an admin: a gateway joins a tree, it never owns one."""
 

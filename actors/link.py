@@ -1,36 +1,41 @@
-"""The thread that carries commands to one shard, one batch in flight at a time.
+"""What carries commands to one shard, one batch in flight at a time.
 
 A batch is whatever arrived while the last one was in flight: latency is one batch, throughput grows with load
-(ADR 0001). An unanswered batch is repeated with the same key, at once when the slot has moved.
+(ADR 0001). An unanswered batch is repeated with the same key, at once when the slot has moved. All of it runs in the
+event loop of those who ask, over the channel of `channel.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import queue
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from actors.context import SLICE_S, Context, own_name
+import structlog
+
+from actors.context import own_name
+from actors.frames import SealedPickle
+from actors.line import Line
 from actors.messages import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Answer, Asked, Batch, Moved, Result, WrongOwner
 from domain.commands import CastVote, DescribeMarket
+
+log = structlog.get_logger("link")
 
 REPLY_S_MIN = 0.25
 """How long a link waits for a result before it sends the same batch again, at first."""
 REPLY_S_MAX = 2.0
 """Each wait in vain is twice the last: a machine that is slow, not deaf, is not given the same work twice for ever."""
+RECONNECT_S = 0.02
+"""The pause after a connection that was refused or lost: whoever starts the next shard needs as long at least."""
 COMMAND_S_MAX = 5.0
 """After this long the caller is told that the outcome is unknown, or that nothing was sent."""
 QUEUED_MAX = 8192
 """Commands that wait for one shard; one more is refused at once."""
 COMMAND_BYTES = 512
 """What a command without free text takes in a message, rounded up."""
-IDLE_S = 1.0
-"""How often an idle link reads what came late: an unread message would hold one of its sender's 20 transmit slots."""
 
 
 class OutcomeUnknown(Exception):
@@ -71,14 +76,14 @@ class Waiting:
 
 
 class Places(Protocol):
-    """What a link asks of the directory; called in the link's thread."""
+    """What a link asks of the directory."""
 
     def place(self, slot: str) -> Moved | None:
         """Where a slot lives, as far as it is known."""
         ...
 
-    def wait_for_news(self, timeout_s: float) -> None:
-        """Wait until some slot has moved, at most `timeout_s`."""
+    async def news(self, until_s: float) -> None:
+        """Wait until some slot has moved, at most until the monotonic instant `until_s`."""
         ...
 
     def silent(self) -> None:
@@ -87,127 +92,117 @@ class Places(Protocol):
 
 
 class Link:
-    """The thread that carries commands to one slot, one batch in flight at a time."""
+    """Carries commands to one slot, one batch in flight at a time. Belongs to one event loop."""
 
-    def __init__(
-        self,
-        directory: Places,
-        slot: str,
-        admin_port: int,
-        loop: asyncio.AbstractEventLoop,
-        stopping: threading.Event,
-    ) -> None:
-        self._directory = directory
+    def __init__(self, places: Places, slot: str, sealed: SealedPickle) -> None:
+        self._places = places
         self._slot = slot
         self._gateway = own_name(slot)
-        self._context = Context(admin_port, stopping)
-        self._loop = loop
-        self._stopping = stopping
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
-        self._held: Waiting | None = None
+        self._line = Line(sealed)
+        self._queue: deque[Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._in_flight: list[Waiting] = []
+        self._sent = 0
         self._batch_id = 0
-        threading.Thread(target=self._run, name=f"link-{slot}", daemon=True).start()
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
 
     def put(self, waiting: Waiting) -> None:
         """Queue a command; raises Overloaded when too many wait, NotReached once everything stops."""
-        if self._stopping.is_set():
+        if self._stopped:
             raise NotReached(0.0)
-        queued = self._queue.qsize()
-        if queued >= QUEUED_MAX:
-            raise Overloaded(queued)
-        self._queue.put(waiting)
+        if len(self._queue) >= QUEUED_MAX:
+            raise Overloaded(len(self._queue))
+        self._queue.append(waiting)
+        self._arrived.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"link to {self._slot}")
+            self._task.add_done_callback(self._ended)
 
-    def wake(self) -> None:
-        """Let the thread see that it shall stop."""
-        self._queue.put(None)
+    def look(self) -> None:
+        """The slot may have moved: who waits for an answer from its old place shall look."""
+        place = self._places.place(self._slot)
+        if place is None or place.door != self._line.door:
+            self._line.give_up()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            batch = self._gather()
-            if batch:
-                self._settle(batch, *self._deliver(batch))
-        self._abandon()
+    def stop(self) -> None:
+        """Answer what was sent as unknown and what was not as not sent; whatever is put from now on is refused."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+        self._line.close()
+        _reject_all(self._in_flight, OutcomeUnknown if self._sent else NotReached)
+        _reject_all(self._queue, NotReached)
+        self._queue.clear()
 
-    def _abandon(self) -> None:
-        """Answer what is queued and will not be sent any more."""
-        left: list[Waiting | None] = [self._held]
-        with contextlib.suppress(queue.Empty):
-            while True:
-                left.append(self._queue.get_nowait())
-        self._call(_reject_all, [waiting for waiting in left if waiting is not None], NotReached)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A bug, or the end: what was in flight is answered, and the next command starts anew."""
+        self._task = None
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            log.error("link broke", slot=self._slot, error=str(bug), exc_info=bug)
+            _reject_all(self._in_flight, OutcomeUnknown)
+            self._line.close()
 
-    def _gather(self) -> list[Waiting]:
+    async def _run(self) -> None:
+        while True:
+            self._in_flight, self._sent = await self._gather(), 0
+            result = await self._deliver(self._in_flight)
+            self._settle(self._in_flight, result)
+
+    async def _gather(self) -> list[Waiting]:
         """Wait for a command, then take what else is there, within the bounds of a message."""
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
         batch: list[Waiting] = []
         size_bytes = 0
-        waiting = self._held or self._first()
-        self._held = None
-        while waiting is not None:
-            if size_bytes + waiting.size_bytes > BATCH_BYTES_MAX and batch:
-                self._held = waiting
+        while self._queue and len(batch) < BATCH_COMMANDS_MAX:
+            size_bytes += self._queue[0].size_bytes
+            if size_bytes > BATCH_BYTES_MAX and batch:
                 break
-            batch.append(waiting)
-            size_bytes += waiting.size_bytes
-            if len(batch) == BATCH_COMMANDS_MAX:
-                break
-            waiting = self._next()
+            batch.append(self._queue.popleft())
         return batch
 
-    def _first(self) -> Waiting | None:
-        try:
-            return self._queue.get(timeout=IDLE_S)
-        except queue.Empty:
-            while self._context.listen(0) is not None:  # late answers to batches that were given up
-                pass
-            return None
-
-    def _next(self) -> Waiting | None:
-        try:
-            return self._queue.get_nowait()
-        except queue.Empty:
-            return None
-
-    def _deliver(self, batch: Sequence[Waiting]) -> tuple[Result | None, int]:
-        """Send until there is a result or time is up; returns the result and how often the batch was sent."""
+    async def _deliver(self, batch: Sequence[Waiting]) -> Result | None:
+        """Send until there is a result or time is up; `_sent` counts how often the batch was sent."""
         self._batch_id += 1
         until_s = max(waiting.expires_at_s for waiting in batch)
         commands = tuple(waiting.command for waiting in batch)
-        sent, patience_s = 0, REPLY_S_MIN
-        while time.monotonic() < until_s and not self._stopping.is_set():
-            place = self._directory.place(self._slot)
+        patience_s = REPLY_S_MIN
+        while (now_s := time.monotonic()) < until_s:
+            place = self._places.place(self._slot)
             if place is None:
-                self._directory.wait_for_news(REPLY_S_MIN)
+                await self._places.news(min(now_s + REPLY_S_MIN, until_s))
                 continue
-            sent += 1
             message = Batch(self._gateway, self._batch_id, place.epochs, commands)
-            result = self._exchange(place, message, min(time.monotonic() + patience_s, until_s))
+            result = await self._exchange(place, message, min(now_s + patience_s, until_s))
             if result is not None:
-                return result, sent
-            patience_s = min(2 * patience_s, REPLY_S_MAX)
-            if self._directory.place(self._slot) is place:
-                self._directory.silent()
-                self._context.renew()
-        return None, sent
+                return result
+            if self._places.place(self._slot) is place:
+                if time.monotonic() >= now_s + patience_s:
+                    patience_s = min(2 * patience_s, REPLY_S_MAX)
+                await self._lose(now_s + patience_s)
+        return None
 
-    def _exchange(self, place: Moved, batch: Batch, until_s: float) -> Result | None:
-        """The result of this batch, or None when time is up or the slot has moved: any other message is an old one."""
-        message = self._context.ask(place.address, batch, SLICE_S)
-        while not (isinstance(message, Result) and message.batch_id == batch.batch_id):
-            if time.monotonic() >= until_s or self._directory.place(self._slot) is not place:
-                return None
-            message = self._context.listen(SLICE_S)
-        return message
+    async def _exchange(self, place: Moved, batch: Batch, until_s: float) -> Result | None:
+        """The result of this batch, or None when time is up, the connection is lost, or the slot has moved."""
+        if not await self._line.connected(place.door, until_s):
+            return None
+        self._sent += 1
+        return await self._line.exchange(batch, until_s)
 
-    def _settle(self, batch: Sequence[Waiting], result: Result | None, sent: int) -> None:
-        """Answer every caller, in their event loop, with one call for the whole batch."""
-        if result is not None:
-            self._call(_resolve_all, batch, result.answers if sent == 1 else _doubted(result.answers))
+    async def _lose(self, until_s: float) -> None:
+        """Have the supervisor looked for and the connection made anew; not at once when this one was lost at once."""
+        self._places.silent()
+        self._line.close()
+        await self._places.news(min(time.monotonic() + RECONNECT_S, until_s))
+
+    def _settle(self, batch: Sequence[Waiting], result: Result | None) -> None:
+        """Answer every caller."""
+        if result is None:
+            _reject_all(batch, OutcomeUnknown if self._sent else NotReached)
         else:
-            self._call(_reject_all, batch, OutcomeUnknown if sent else NotReached)
-
-    def _call(self, settle: Callable[..., None], *args: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._loop.call_soon_threadsafe(settle, *args)
+            _resolve_all(batch, result.answers if self._sent == 1 else _doubted(result.answers))
 
 
 def _doubted(answers: Sequence[Answer]) -> Sequence[Answer]:
@@ -221,7 +216,7 @@ def _resolve_all(batch: Sequence[Waiting], answers: Sequence[Answer]) -> None:
             waiting.future.set_result(answer)
 
 
-def _reject_all(batch: Sequence[Waiting], failure: type[OutcomeUnknown | NotReached]) -> None:
+def _reject_all(batch: Iterable[Waiting], failure: type[OutcomeUnknown | NotReached]) -> None:
     for waiting in batch:
         if not waiting.future.done():
             waiting.future.set_exception(failure(COMMAND_S_MAX))

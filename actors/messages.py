@@ -110,6 +110,8 @@ class ShardBooted:
     attempt: int
     pid: int
     epochs: Mapping[int, int]
+    door: tuple[str, int]
+    """Host and port of its channel of batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class Moved:
     """NodeSupervisor to gateways: where a slot lives and which virtual shards it owns under which epochs."""
 
     slot: str
-    address: Any
+    door: tuple[str, int]
     epochs: Mapping[int, int]
 
 

@@ -35,6 +35,7 @@ class Child:
     heard_at_s: float = 0.0
     booted_at_s: float = 0.0
     epochs: dict[int, int] = field(default_factory=dict)
+    door: tuple[str, int] = ("", 0)
     lost_at_s: deque[float] = field(default_factory=lambda: deque(maxlen=LOSSES_KEPT))
 
     def spawned(self, address: Any, now_s: float) -> int:
@@ -48,10 +49,10 @@ class Child:
         """A sign of life."""
         self.pid, self.heard_at_s = pid, now_s
 
-    def serves(self, pid: int, epochs: dict[int, int], now_s: float) -> None:
-        """It is up."""
+    def serves(self, pid: int, epochs: dict[int, int], now_s: float, door: tuple[str, int] = ("", 0)) -> None:
+        """It is up; `door` is where a shard takes batches."""
         self.heard(pid, now_s)
-        self.booted, self.booted_at_s, self.epochs = True, now_s, epochs
+        self.booted, self.booted_at_s, self.epochs, self.door = True, now_s, epochs, door
 
     def lost(self, now_s: float) -> float:
         """The process is gone; returns how long to wait before the next one, in seconds."""

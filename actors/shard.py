@@ -10,16 +10,18 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
 import structlog
 import uvloop
-from thespian.actors import Actor, ActorExitRequest, WakeupMessage
+from thespian.actors import Actor, ActorExitRequest, ThespianWatch, WakeupMessage, WatchMessage
 
+from actors.channel import Channel
 from actors.factories import resolve
+from actors.hardening import listening_host, seal
 from actors.messages import (
     Batch,
     ChainNews,
@@ -79,6 +81,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._loop = uvloop.new_event_loop()
         self._core: ShardCore | None = None
         self._journal: Journal | None = None
+        self._channel: Channel | None = None
         self._slot = ""
         self._agent: Any = None
         self._answered: dict[str, Result] = {}
@@ -88,12 +91,13 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._restarts = self._recent_losses = 0
         self._beat_at_s = 0.0
 
-    def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
-        """Handle one message; whatever goes wrong ends the process."""
+    def receiveMessage(self, message: Any, sender: Any) -> ThespianWatch | None:  # noqa: N802  # Thespian's name
+        """Handle one message; whatever goes wrong ends the process. Thespian shall watch the channel meanwhile."""
         try:
             self._receive(message, sender)
         except BaseException as doubt:  # SystemExit too: a half-done turn must not be followed by another
             self._die(EXIT_DOUBT, doubt)
+        return ThespianWatch(self._channel.descriptors) if self._channel is not None else None
 
     def _receive(self, message: Any, sender: Any) -> None:
         match message:
@@ -102,8 +106,8 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
                 self._after_commit()
             case WakeupMessage():
                 self._turn()
-            case Batch():
-                self._batch(message, sender)
+            case WatchMessage(ready=ready):
+                self._read(ready)
             case Ping(number):
                 self.send(sender, Pong(number, os.getpid()))
             case ChainNews():
@@ -133,12 +137,13 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
             self._core = ShardCore(self._journal, parts.settings)
             port = own_port(self.myAddress)
             epochs = self._run(self._core.boot(start.virtual_shards, start.host, port, os.getpid(), start.slot))
+            self._channel = Channel(listening_host(), seal())
             if start.recent_losses >= LOSSES_HEARD:
                 self._run(self._journal.raise_alerts([shard_restarting(start.slot, start.recent_losses)]))
         except Exception as failure:
             self._die(EXIT_NO_START, failure)
         log.info("shard serves", slot=self._slot, virtual_shards=len(epochs), alarms=len(self._core.residents.alarms))
-        self.send(sender, ShardBooted(start.slot, start.attempt, os.getpid(), epochs))
+        self.send(sender, ShardBooted(start.slot, start.attempt, os.getpid(), epochs, self._channel.place))
         self._turn()
 
     def _turn(self) -> None:
@@ -169,17 +174,22 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
             return TURN_S_MAX  # without a GlobalConfig nothing fires, however long it has been due
         return min(max(next_at_s - chain_s, TURN_S_MIN), TURN_S_MAX)
 
-    def _batch(self, batch: Batch, sender: Any) -> None:
-        """Answer a batch; a repeat of the last one of this gateway gets the same result again."""
-        if self._core is None or self._draining:
-            return  # the sender repeats it to whoever owns the markets by then
+    def _read(self, ready: Sequence[int]) -> None:
+        """Answer the batches that have arrived; what comes while it drains is repeated to whoever owns the markets."""
+        if self._channel is None or self._draining:
+            return
+        for line, batch in self._channel.read(ready):
+            self._channel.answer(line, self._result(batch))
+        self._after_commit()
+
+    def _result(self, batch: Batch) -> Result:
+        """The result of a batch; a repeat of the last one of this gateway gets the same result again."""
         last = self._answered.pop(batch.gateway, None)
         result = last if last and last.batch_id == batch.batch_id else self._carry_out(batch)
         self._answered[batch.gateway] = result
         if len(self._answered) > GATEWAYS_MAX:
             del self._answered[next(iter(self._answered))]
-        self.send(sender, result)
-        self._after_commit()
+        return result
 
     def _carry_out(self, batch: Batch) -> Result:
         assert self._core is not None
@@ -226,6 +236,8 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
     def _drain(self) -> None:
         """Between two batches nothing is in flight, so giving up the session is all there is to do."""
         self._draining = True
+        if self._channel is not None:
+            self._channel.close()
         if self._journal is not None:
             self._run(self._journal.close())
             self._journal = None

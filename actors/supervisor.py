@@ -138,11 +138,11 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
         child = self._children[booted.slot]
         if child.address != sender or child.attempt != booted.attempt:
             return  # of an attempt that was given up
-        child.serves(booted.pid, dict(booted.epochs), time.monotonic())
+        child.serves(booted.pid, dict(booted.epochs), time.monotonic(), booted.door)
         log.info("shard booted", slot=booted.slot, pid=booted.pid, attempt=booted.attempt)
         self._introduce()
         for gateway, _ in self._gateways.values():
-            self.send(gateway, Moved(child.slot, child.address, child.epochs))
+            self.send(gateway, Moved(child.slot, child.door, child.epochs))
 
     def _agent_booted(self, attempt: int, pid: int, sender: Any) -> None:
         child = self._children[AGENT]
@@ -163,7 +163,7 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._gateways[gateway] = (sender, time.monotonic())
         for child in self._children.values():
             if child.booted and child.slot != AGENT:
-                self.send(sender, Moved(child.slot, child.address, child.epochs))
+                self.send(sender, Moved(child.slot, child.door, child.epochs))
 
     # --- watching -------------------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ class Router:
     def __init__(self, admin_port: int) -> None:
         from actors.directory import Directory
 
-        self.directory = Directory(admin_port)
+        self.directory = Directory(admin_port, hardening.seal())
 
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; the actors' failures become the server's outages."""

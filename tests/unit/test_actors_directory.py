@@ -16,9 +16,11 @@ from domain.ids import VIRTUAL_SHARDS, MarketId, virtual_shard
 from domain.outcomes import VoteTaken
 from domain.refusals import AlreadyVoted
 from domain.tally import Tally
+from tests.support.channel import seal
 from tests.support.eventually import eventually_async
 from tests.support.markets import market_id, vote
 
+DOOR = ("here", 1)
 MARKETS = [market_id(n) for n in range(1, 9)]
 
 
@@ -31,7 +33,7 @@ def taken_as(vote: CastVote) -> VoteTaken:
 
 
 class Link:
-    """Takes what is put and answers it as the test says; stands in for the thread that talks to a shard."""
+    """Takes what is put and answers it as the test says; stands in for what talks to a shard."""
 
     def __init__(self, *_: Any) -> None:
         self.put_: list[Any] = []
@@ -47,7 +49,10 @@ class Link:
         elif answer is not None:
             waiting.future.set_result(answer)
 
-    def wake(self) -> None:
+    def look(self) -> None:
+        pass
+
+    def stop(self) -> None:
         pass
 
 
@@ -55,13 +60,13 @@ class Link:
 async def directory(monkeypatch: pytest.MonkeyPatch) -> Directory:
     monkeypatch.setattr(directory_module, "Link", Link)
     monkeypatch.setattr(directory_module, "MOVED_S", 0.01)
-    directory = Directory(admin_port=0)
+    directory = Directory(0, seal())
     directory._loop = asyncio.get_running_loop()  # started, but for the thread that looks for actors
     return directory
 
 
 def owns(directory: Directory, slot: str, vshards: Any, epoch: int = 1) -> Link:
-    directory.moved(Moved(slot, address=None, epochs=dict.fromkeys(vshards, epoch)))
+    directory.moved(Moved(slot, DOOR, dict.fromkeys(vshards, epoch)))
     link: Any = directory._links[slot]
     assert isinstance(link, Link)
     return link
@@ -145,14 +150,14 @@ async def test_no_commands_have_no_answers(directory: Directory) -> None:
 
 async def test_a_place_that_is_told_again_is_no_move(directory: Directory) -> None:
     """Links take a new object for a move and send again; the supervisor repeats every place with each subscription."""
-    first = Moved("told/0", "address", {0: 1})
+    first = Moved("told/0", DOOR, {0: 1})
     directory.moved(first)
-    directory.moved(Moved("told/0", "address", {0: 1}))
+    directory.moved(Moved("told/0", DOOR, {0: 1}))
     assert directory.place("told/0") is first
-    directory.moved(Moved("told/0", "elsewhere", {0: 2}))
+    directory.moved(Moved("told/0", ("elsewhere", 2), {0: 2}))
     moved = directory.place("told/0")
     assert moved is not None
-    assert moved.address == "elsewhere"
+    assert moved.door == ("elsewhere", 2)
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -12,124 +11,187 @@ from typing import Any
 import pytest
 
 from actors import link as link_module
-from actors.link import Link, NotReached, OutcomeUnknown, Waiting
-from actors.messages import Answer, Batch, Moved, Result, WrongOwner
-from domain.outcomes import VoteTaken
-from domain.tally import Tally
+from actors.link import Link, NotReached, OutcomeUnknown, Overloaded, Waiting
+from actors.messages import Answer, Batch, Moved, WrongOwner
+from tests.support.channel import TAKEN, Shard, seal
 from tests.support.eventually import eventually_async
 from tests.support.markets import vote
-
-TAKEN = VoteTaken("id", Tally(), False, 1, b"leaf")
-
-
-class Context:
-    """Stands in for the way to a shard; `answer` says what comes of each sending, None for nothing at all."""
-
-    def __init__(self, *_: Any) -> None:
-        self.sent: list[Batch] = []
-        self.answer: Callable[[Batch], Answer | None] = lambda _: TAKEN
-        self.renewed = 0
-
-    def ask(self, _address: Any, batch: Batch, _timeout_s: float) -> Result | None:
-        self.sent.append(batch)
-        answer = self.answer(batch)
-        return None if answer is None else Result(batch.batch_id, (answer,) * len(batch.commands))
-
-    def listen(self, timeout_s: float) -> None:
-        threading.Event().wait(timeout_s)
-
-    def renew(self) -> None:
-        self.renewed += 1
 
 
 class Places:
     """One shard, and where it is."""
 
-    def __init__(self) -> None:
-        self.at: Moved | None = Moved("slot", "somewhere", {0: 1})
+    def __init__(self, shard: Shard) -> None:
+        self.at: Moved | None = Moved("slot", shard.door, {0: 1})
         self.silences = 0
 
     def place(self, _slot: str) -> Moved | None:
         return self.at
 
-    def wait_for_news(self, timeout_s: float) -> None:
-        threading.Event().wait(min(timeout_s, 0.01))
+    async def news(self, until_s: float) -> None:
+        await asyncio.sleep(min(max(until_s - time.monotonic(), 0.0), 0.01))
 
     def silent(self) -> None:
         self.silences += 1
 
 
-class Line:
+class Scene:
     """A link with both its ends."""
 
     def __init__(self) -> None:
-        self.places, self.stopping = Places(), threading.Event()
-        self.link = Link(self.places, "slot", 0, asyncio.get_running_loop(), self.stopping)
-        self.context: Context = self.link._context  # type: ignore[assignment]  # the stand-in
+        self.shard = Shard()
+        self.places = Places(self.shard)
+        self.link = Link(self.places, "slot", seal())
 
-    def put(self) -> asyncio.Future[Answer]:
+    def put(self, expires_in_s: float = 5.0) -> asyncio.Future[Answer]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.link.put(Waiting(vote(1), future, time.monotonic() + 5.0))
+        self.link.put(Waiting(vote(1), future, time.monotonic() + expires_in_s))
         return future
+
+    async def sent(self, times: int = 1) -> None:
+        async def seen() -> bool:
+            return len(self.shard.received) >= times
+
+        await eventually_async(seen)
 
 
 @pytest.fixture
-async def line(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Line]:
-    monkeypatch.setattr(link_module, "Context", Context)
-    monkeypatch.setattr(link_module, "REPLY_S_MIN", 0.02)
-    line = Line()
-    yield line
-    line.stopping.set()
-    line.link.wake()
+async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(link_module, "REPLY_S_MIN", 0.05)
+    scene = Scene()
+    yield scene
+    scene.link.stop()
+    scene.shard.end()
 
 
-async def test_an_unanswered_batch_goes_again_with_the_same_key(line: Line) -> None:
-    line.context.answer = lambda _: TAKEN if len(line.context.sent) == 3 else None
-    assert await line.put() == TAKEN
-    assert len({batch.batch_id for batch in line.context.sent}) == 1
-    assert (len(line.context.sent), line.context.renewed, line.places.silences) == (3, 2, 2)
+def answers_at(scene: Scene, number: int, answer: Answer = TAKEN) -> Callable[[Batch], Answer | None]:
+    """Silence, and this answer to the sending of that number."""
+    return lambda _: answer if len(scene.shard.received) == number else None
 
 
-async def test_each_wait_in_vain_is_longer_than_the_last(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-
-    def no_answer(_place: Moved, _batch: Batch, until_s: float) -> None:
-        waits.append(until_s)
-
-    monkeypatch.setattr(line.link, "_exchange", no_answer)
-    monkeypatch.setattr(link_module, "REPLY_S_MAX", 0.1)
-    monkeypatch.setattr(link_module, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    line.context.renew = lambda: line.stopping.set() if len(waits) == 4 else None  # type: ignore[method-assign]
-    with pytest.raises(OutcomeUnknown):
-        await line.put()
-    assert waits == [0.02, 0.04, 0.08, 0.1]
+async def test_what_came_while_a_batch_was_in_flight_is_the_next_batch(scene: Scene) -> None:
+    futures = [scene.put() for _ in range(3)]
+    await asyncio.gather(*futures)
+    assert [len(batch.commands) for batch in scene.shard.received] == [3]
+    first = scene.put()
+    await asyncio.sleep(0)
+    await asyncio.gather(first, scene.put(), scene.put())
+    assert [len(batch.commands) for batch in scene.shard.received] == [3, 1, 2]
 
 
-async def test_a_wrong_owner_at_once_has_done_nothing(line: Line) -> None:
-    line.context.answer = lambda _: WrongOwner()
-    assert await line.put() == WrongOwner(in_doubt=False)
+async def test_an_unanswered_batch_goes_again_with_the_same_key(scene: Scene) -> None:
+    scene.shard.answer = answers_at(scene, 3)
+    assert await scene.put() == TAKEN
+    assert len({(batch.gateway, batch.batch_id) for batch in scene.shard.received}) == 1
+    assert (len(scene.shard.received), scene.places.silences) == (3, 2)
 
 
-async def test_a_wrong_owner_after_silence_says_nothing_about_who_was_silent(line: Line) -> None:
-    line.context.answer = lambda _: WrongOwner() if len(line.context.sent) == 2 else None
-    assert await line.put() == WrongOwner(in_doubt=True)
+async def test_each_wait_in_vain_is_longer_than_the_last(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, waits = 0.0, list[float]()
+
+    async def no_answer(_place: Moved, _batch: Batch, until_s: float) -> None:
+        nonlocal now_s
+        waits.append(round(until_s - now_s, 3))
+        now_s = until_s
+
+    monkeypatch.setattr(scene.link, "_exchange", no_answer)
+    monkeypatch.setattr(link_module, "REPLY_S_MAX", 0.3)
+    monkeypatch.setattr(link_module, "time", SimpleNamespace(monotonic=lambda: now_s))
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    scene.link.put(Waiting(vote(1), future, 1.0))
+    with pytest.raises(NotReached):
+        await future
+    assert waits == [0.05, 0.1, 0.2, 0.3, 0.3, 0.05]
 
 
-async def test_what_is_queued_at_the_end_is_answered(line: Line) -> None:
-    line.context.answer = lambda _: None
-    in_flight = line.put()
+async def test_a_connection_that_is_lost_is_made_anew_and_the_batch_goes_again(scene: Scene) -> None:
+    def hang_up(_: Batch) -> None:
+        scene.shard.answer = lambda _: TAKEN
+        for line in list(scene.shard.channel._lines.values()):
+            scene.shard.channel._drop(line)
 
-    async def sent() -> bool:
-        return bool(line.context.sent)
+    scene.shard.answer = hang_up
+    assert await scene.put() == TAKEN
+    assert [batch.batch_id for batch in scene.shard.received] == [1, 1]
 
-    await eventually_async(sent)
-    queued = [line.put() for _ in range(3)]
-    line.stopping.set()
-    line.link.wake()
+
+async def test_a_batch_follows_its_slot_at_once_when_that_moves(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "REPLY_S_MIN", 60.0)
+    scene.shard.answer = lambda _: None
+    future = scene.put()
+    await scene.sent()
+    successor = Shard()
+    try:
+        scene.places.at = Moved("slot", successor.door, {0: 2})
+        scene.link.look()
+        assert await future == TAKEN
+        (again,) = successor.received
+        assert (again.batch_id, again.epochs) == (scene.shard.received[0].batch_id, {0: 2})
+    finally:
+        successor.end()
+
+
+async def test_where_nobody_listens_nothing_was_sent(scene: Scene) -> None:
+    scene.shard.end()
+    with pytest.raises(NotReached):
+        await scene.put(expires_in_s=0.2)
+    assert scene.places.silences > 0
+
+
+async def test_who_has_another_secret_is_not_heard(scene: Scene) -> None:
+    stranger = Shard(seal(b"x" * 32))
+    try:
+        scene.places.at = Moved("slot", stranger.door, {0: 1})
+        with pytest.raises(OutcomeUnknown):
+            await scene.put(expires_in_s=0.2)
+        assert stranger.received == []
+    finally:
+        stranger.end()
+
+
+async def test_a_wrong_owner_at_once_has_done_nothing(scene: Scene) -> None:
+    scene.shard.answer = lambda _: WrongOwner()
+    assert await scene.put() == WrongOwner(in_doubt=False)
+
+
+async def test_a_wrong_owner_after_silence_says_nothing_about_who_was_silent(scene: Scene) -> None:
+    scene.shard.answer = answers_at(scene, 2, WrongOwner())
+    assert await scene.put() == WrongOwner(in_doubt=True)
+
+
+async def test_one_command_more_than_the_bound_is_refused_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "QUEUED_MAX", 2)
+    futures = [scene.put() for _ in range(2)]
+    with pytest.raises(Overloaded):
+        scene.put()
+    assert await asyncio.gather(*futures) == [TAKEN, TAKEN]
+
+
+async def test_after_a_bug_the_caller_hears_of_doubt_and_the_next_command_goes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.link, "_exchange", broken)
+        with pytest.raises(OutcomeUnknown):
+            await scene.put()
+    assert await scene.put() == TAKEN
+
+
+async def test_what_is_queued_at_the_end_is_answered(scene: Scene) -> None:
+    scene.shard.answer = lambda _: None
+    in_flight = scene.put()
+    await scene.sent()
+    queued = [scene.put() for _ in range(3)]
+    scene.link.stop()
     with pytest.raises(OutcomeUnknown):
         await in_flight
     for future in queued:
         with pytest.raises(NotReached):
             await future
     with pytest.raises(NotReached):
-        line.put()
+        scene.put()

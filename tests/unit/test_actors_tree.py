@@ -35,7 +35,7 @@ class Told:
             attempt = child.spawned(name, 0.0)
             self.supervisor._children[name] = child
             self.supervisor._children.setdefault("agent", Child("agent"))
-            self.receive(ShardBooted(name, attempt, os.getpid(), {0: 1}), name)
+            self.receive(ShardBooted(name, attempt, os.getpid(), {0: 1}, ("here", 1)), name)
 
     def receive(self, message: Any, sender: Any) -> None:
         self.supervisor.receiveMessage(message, sender)
