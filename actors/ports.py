@@ -9,7 +9,7 @@ from typing import Protocol
 from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
 from domain.ids import MarketId
-from domain.intents import Settlement
+from domain.intents import Intent, Settlement
 from domain.journal import (
     AggregationNote,
     AlertNote,
@@ -113,6 +113,10 @@ class Journal(Protocol):
 
     async def settlements(self, virtual_shards: Sequence[int], limit: int) -> Sequence[Settlement]:
         """Ended attempts that no market has taken in yet, oldest first."""
+        ...
+
+    async def attempts(self, intent_ids: Sequence[str]) -> Mapping[str, Intent]:
+        """Those of the intents that were ever planned, by their id."""
         ...
 
     async def config(self) -> ChainConfig | None:

@@ -14,6 +14,7 @@ from actors.household import Household
 from actors.inquiries import Inquiries
 from actors.merging import Merging
 from actors.messages import Answer, Batch, Broken, Draft, Drafted, Failed, WrongOwner
+from actors.moves import repeated
 from actors.ports import Journal
 from actors.residents import ChainView, Residents, ShardSettings
 from actors.voting import Voting
@@ -86,7 +87,8 @@ class ShardCore:
         votes = self._within_limit(mine, answers)
         seen = {index: command for index, command in mine.items() if isinstance(command, RecordChainVote)}
         others = {index: c for index, c in mine.items() if not isinstance(c, CastVote | RecordChainVote)}
-        decided = await self._decide(others)
+        decided = await repeated(self._journal, others)
+        decided.update(await self._decide({index: c for index, c in others.items() if index not in decided}))
         for index, answer in {**decided, **await self._merging.merge(seen), **await self._voting.vote(votes)}.items():
             answers[index] = answer
         self._count_refused(votes, answers)

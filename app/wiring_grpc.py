@@ -18,6 +18,7 @@ from app.roles_actors import harden
 from app.sessions import Revocations
 from app.wiring import database_url
 from app.wiring_alert_book import Alerts
+from app.wiring_attempts import Attempts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
 from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
@@ -277,6 +278,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         alerts=Alerts(AlertReads(database)),
         aggregations=AggregationRows(AggregationReads(database)),
         operators=OperatorDesk(OperatorReads(database), router.standing),
+        attempts=Attempts(PostgresTransactionStore(database)),
         event_types=EVENT_TYPES,
         vote_log=VoteLogs(VoteLog(database)),
         alarm=AlertStore(PostgresTransactionStore(database)),

@@ -83,9 +83,14 @@ def _instruction(intent: Intent, program: ZmartProgram, keys: SigningKeys) -> tu
             assert pair is not None
             return backend, program.aggregate_proposal_votes(backend.wallet, market_id, *pair)
         case Action.APPROVE:
-            if keys.admin is None:
-                raise KeyMissing("admin")
-            return keys.admin, program.approve_proposal(keys.admin.wallet, market_id)
+            admin = _admin(keys)
+            return admin, program.approve_proposal(admin.wallet, market_id)
+        case Action.ACTIVATE:
+            admin = _admin(keys)
+            return admin, program.activate_market(admin.wallet, market_id)
+        case Action.CANCEL:
+            admin = _admin(keys)
+            return admin, program.cancel_market(admin.wallet, market_id)
         case Action.FINALIZE:
             return backend, program.finalize_market(backend.wallet, market_id, *(pair or (None, None)))
         case Action.INVALIDATE:
@@ -93,3 +98,9 @@ def _instruction(intent: Intent, program: ZmartProgram, keys: SigningKeys) -> tu
             return backend, program.aggregate_dispute_votes(backend.wallet, market_id, *pair)
         case _:
             assert_never(intent.action)
+
+
+def _admin(keys: SigningKeys) -> SigningKey:
+    if keys.admin is None:
+        raise KeyMissing("admin")
+    return keys.admin

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from domain import events as ev
 from domain.disputes import plan_end, window_ends_s
-from domain.intents import ACTS_IN, ENDS, Action, Intent, IntentStatus, Settlement
+from domain.intents import ACTS_IN, ENDS, ON_REQUEST, Action, Intent, IntentStatus, Settlement
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.observations import observe
@@ -28,7 +28,7 @@ _LOOKS = (ev.Skip.STATE, ev.Skip.CONFIG_UNKNOWN, ev.Skip.CLOCK_UNKNOWN, ev.Skip.
 
 def fire(market: Market, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
     """A deadline: send what may be sent; a reason not to is noted once, until something is planned or moves."""
-    plan = _plan(market, rules, now)
+    plan = next_plan(market, rules, now)
     if isinstance(plan, ev.IntentPlanned):
         return (plan,)
     if market.state not in _AGGREGATED or plan in _LOOKS or plan.value == market.skip_reason:
@@ -40,7 +40,7 @@ def aggregate_now(market: Market, rules: Rules, now: Now) -> tuple[ev.Event, ...
     """An operator asks: as a deadline that waits for no retry; a reason not to send is noted each time."""
     if market.intent is not None and market.intent.counts is not None:
         return AlreadyInState(market.market_id)
-    plan = _plan(replace(market, next_attempt_at_s=0), rules, now)
+    plan = next_plan(replace(market, next_attempt_at_s=0), rules, now)
     return (plan,) if isinstance(plan, ev.IntentPlanned) else (ev.AggregationSkipped(now.new_id(), plan),)
 
 
@@ -75,7 +75,7 @@ def passes(tally: Tally, rules: Rules) -> bool:
     return tally.total >= rules.min_proposal_votes and tally.meets(rules.config.proposal_threshold_bps)
 
 
-def _plan(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned | ev.Skip:
+def next_plan(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned | ev.Skip:
     """What to send now, or the first reason not to."""
     if market.state not in (Lifecycle.PROPOSED, Lifecycle.RESOLVING, Lifecycle.DISPUTED):
         return ev.Skip.STATE
@@ -103,7 +103,7 @@ def _plan_proposal(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned |
     if market.unsubmitted:
         return _plan_tallies(market, rules, now)
     if approvable(market, rules) and rules.config.may_approve:
-        return _plan_approval(market, now)
+        return plan_approval(market, now)
     return ev.Skip.UNCHANGED if market.proposal.voters else ev.Skip.NO_VOTES
 
 
@@ -115,7 +115,8 @@ def _plan_tallies(market: Market, rules: Rules, now: Now) -> ev.IntentPlanned:
     return ev.IntentPlanned(intent, closes, tally, rules.config.proposal_threshold_bps)
 
 
-def _plan_approval(market: Market, now: Now) -> ev.IntentPlanned:
+def plan_approval(market: Market, now: Now) -> ev.IntentPlanned:
+    """The approval, with voting closed till it has ended (P2)."""
     intent = Intent(now.new_id(), market.market_id, Action.APPROVE, market.failures + 1)
     return ev.IntentPlanned(intent, True, market.proposal, 0)
 
@@ -128,6 +129,8 @@ def _failed(market: Market, settlement: Settlement, now: Now) -> ev.AttemptFaile
     reason = settlement.error_name or settlement.status.value
     if market.state not in ACTS_IN[intent.action]:
         return ev.AttemptFailed(intent, reason, 0, 0)
+    if intent.action in ON_REQUEST:
+        return ev.AttemptFailed(intent, reason, market.failures, market.next_attempt_at_s)
     failures = market.failures + 1
     return ev.AttemptFailed(intent, reason, failures, now.wall_s + retry_delay_s(failures, intent.intent_id))
 
@@ -135,6 +138,8 @@ def _failed(market: Market, settlement: Settlement, now: Now) -> ev.AttemptFaile
 def _confirmed(market: Market, intent: Intent, rules: Rules, now: Now) -> tuple[ev.Event, ...]:
     if intent.action is Action.APPROVE:
         return (ev.ApprovalConfirmed(intent),)
+    if intent.action in ON_REQUEST:
+        return (ev.TransitionConfirmed(intent),)
     if intent.action in ENDS:
         return (ev.FinalizationConfirmed(intent),)
     assert intent.pair is not None
@@ -146,7 +151,7 @@ def _confirmed(market: Market, intent: Intent, rules: Rules, now: Now) -> tuple[
     if not market.approval_ready:
         landed = (*landed, ev.ApprovalBecameReady(rules.config.may_approve))
     goes_on = market.voting_closed and rules.config.may_approve
-    return (*landed, _plan_approval(market, now)) if goes_on else landed
+    return (*landed, plan_approval(market, now)) if goes_on else landed
 
 
 def correct(market: Market, observed: ObservedMarket, rules: Rules) -> tuple[ev.Event, ...] | Refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from domain.ids import MarketId, Wallet
-from domain.intents import Settlement
+from domain.intents import Action, Settlement
 from domain.observed import ObservedMarket
 from domain.tally import VoteType
 
@@ -92,6 +92,19 @@ class AggregateNow:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveMarket:
+    """An operator asks for a transition: APPROVE, ACTIVATE, CANCEL or FINALIZE, now and without waiting for a retry.
+
+    `intent_id` is the same for each repeat of one request, so that a repeat finds what the first one planned.
+    """
+
+    market_id: MarketId
+    intent_id: str
+    action: Action
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SettleIntent:
     """An attempt on chain has ended."""
 
@@ -107,5 +120,6 @@ Command = (
     | ObserveMarket
     | FireDeadline
     | AggregateNow
+    | MoveMarket
     | SettleIntent
 )

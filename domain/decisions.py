@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from domain import aggregation
+from domain import aggregation, transitions
 from domain import events as ev
 from domain.commands import (
     AdoptMarket,
@@ -16,6 +16,7 @@ from domain.commands import (
     Command,
     DescribeMarket,
     FireDeadline,
+    MoveMarket,
     ObserveMarket,
     RecordChainVote,
     SettleIntent,
@@ -47,6 +48,8 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
             return aggregation.fire(market, rules, now)
         case AggregateNow():
             return aggregation.aggregate_now(market, rules, now)
+        case MoveMarket():
+            return transitions.move(market, command, rules, now)
         case SettleIntent():
             return aggregation.settle(market, command.settlement, rules, now)
         case _:

@@ -146,6 +146,13 @@ class ApprovalConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class TransitionConfirmed:
+    """`activate_market` or `cancel_market` landed; the state itself changes by observation."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
 class FinalizationConfirmed:
     """`finalize_market` or `aggregate_dispute_votes` landed; state and outcome change by observation."""
 
@@ -200,6 +207,7 @@ Event = (
     | ApprovalBecameReady
     | ApprovalNoLongerReady
     | ApprovalConfirmed
+    | TransitionConfirmed
     | FinalizationConfirmed
     | FinalizationMismatched
     | AttemptFailed

@@ -17,6 +17,9 @@ class Action(enum.StrEnum):
 
     AGGREGATE_PROPOSAL = "aggregate_proposal_votes"
     APPROVE = "approve_proposal"
+    ACTIVATE = "activate_market"
+    """Sent when an operator asks for it, never by itself (CI D12); so is the next one."""
+    CANCEL = "cancel_market"
     FINALIZE = "finalize_market"
     INVALIDATE = "aggregate_dispute_votes"
     """Sent by the `invalidate` policy alone: any other use of it ends a dispute wrongly (T15, CI Q2, Q5)."""
@@ -25,12 +28,16 @@ class Action(enum.StrEnum):
 ACTS_IN: Mapping[Action, frozenset[Lifecycle]] = {
     Action.AGGREGATE_PROPOSAL: frozenset({Lifecycle.PROPOSED}),
     Action.APPROVE: frozenset({Lifecycle.PROPOSED}),
+    Action.ACTIVATE: frozenset({Lifecycle.APPROVED}),
+    Action.CANCEL: frozenset({Lifecycle.PROPOSED, Lifecycle.APPROVED}),
     Action.FINALIZE: frozenset({Lifecycle.RESOLVING, Lifecycle.DISPUTED}),
     Action.INVALIDATE: frozenset({Lifecycle.DISPUTED}),
 }
 """In which states an action can have an effect (CI 6)."""
 ENDS = frozenset({Action.FINALIZE, Action.INVALIDATE})
 """Actions that end a market; at most one attempt at any of them is open."""
+ON_REQUEST = frozenset({Action.ACTIVATE, Action.CANCEL})
+"""Actions that only a person asks for: when one fails, nothing is tried again."""
 
 
 class IntentStatus(enum.StrEnum):
@@ -53,7 +60,7 @@ OPEN_STATUSES = frozenset({IntentStatus.PLANNED, IntentStatus.SIGNED, IntentStat
 class Intent:
     """One attempt at one action: `yes` and `no` are the u32 pair for an aggregation or the end of a dispute.
 
-    An approval has 0 and 0, and the end of an undisputed market has None and None.
+    An approval, an activation and a cancellation have 0 and 0, and the end of an undisputed market has None and None.
     """
 
     intent_id: str
@@ -70,7 +77,7 @@ class Intent:
 
     @property
     def counts(self) -> VoteType | None:
-        """Which votes this attempt counts; None for an approval and for the end of an undisputed market."""
+        """Which votes this attempt counts; None for every action that carries none."""
         if self.action is Action.AGGREGATE_PROPOSAL:
             return VoteType.PROPOSAL
         return VoteType.DISPUTE if self.action in ENDS and self.pair is not None else None

@@ -139,7 +139,13 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
             return replace(market, approval_ready=True)
         case ev.ApprovalNoLongerReady():
             return replace(market, approval_ready=False)
-        case ev.ApprovalConfirmed() | ev.FinalizationConfirmed() | ev.AttemptFailed() | ev.AttemptTooEarly():
+        case (
+            ev.ApprovalConfirmed()
+            | ev.TransitionConfirmed()
+            | ev.FinalizationConfirmed()
+            | ev.AttemptFailed()
+            | ev.AttemptTooEarly()
+        ):
             return _settled(market, event)
         case ev.AggregationSkipped():
             return replace(market, skip_reason=event.reason.value)
@@ -160,7 +166,12 @@ def _planned(market: Market, event: ev.IntentPlanned) -> Market:
 
 
 def _settled(
-    market: Market, event: ev.ApprovalConfirmed | ev.FinalizationConfirmed | ev.AttemptFailed | ev.AttemptTooEarly
+    market: Market,
+    event: ev.ApprovalConfirmed
+    | ev.TransitionConfirmed
+    | ev.FinalizationConfirmed
+    | ev.AttemptFailed
+    | ev.AttemptTooEarly,
 ) -> Market:
     ended = _ended(market)
     match event:

@@ -67,6 +67,33 @@ class TooManyAttempts:
 
 
 @dataclass(frozen=True, slots=True)
+class IllegalTransition:
+    """No instruction that an operator may ask for leads from `actual` to `wanted` (CI 9)."""
+
+    market_id: MarketId
+    actual: Lifecycle
+    wanted: Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class KeyNeeded:
+    """The instruction is legal, and this backend does not hold the key that it needs; `key` names it."""
+
+    market_id: MarketId
+    instruction: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionNotDue:
+    """The instruction would have no effect or the wrong one now; `why` is a sentence about the world."""
+
+    market_id: MarketId
+    instruction: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotTheCreator:
     """Only the creator's wallet or the admin tier may describe a market."""
 
@@ -88,6 +115,9 @@ Refusal = (
     | AlreadyVoted
     | NoPosition
     | RequestIdReused
+    | IllegalTransition
+    | KeyNeeded
+    | TransitionNotDue
     | NotTheCreator
     | AlreadyInState
 )

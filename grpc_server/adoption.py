@@ -13,7 +13,7 @@ from domain.ids import MarketId
 from domain.market import VOTABLE_STATE, Market
 from domain.observed import ObservedMarket
 from domain.outcomes import Outcome
-from domain.refusals import MarketNotFound, WrongState
+from domain.refusals import IllegalTransition, MarketNotFound, WrongState
 from domain.tally import VoteType
 from grpc_server.crew import work_through
 from grpc_server.ports import AccountsUnavailable, CommandRouter, MarketAccounts, MarketBook, Outage
@@ -60,7 +60,7 @@ class Adoption:
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; when a look at the chain takes away what it was refused for, carry it out once more."""
         outcome = await self._router.submit(command)
-        if isinstance(outcome, MarketNotFound | WrongState) and await self._mended(outcome):
+        if isinstance(outcome, MarketNotFound | WrongState | IllegalTransition) and await self._mended(outcome):
             return await self._router.submit(command)
         return outcome
 
@@ -113,7 +113,7 @@ class Adoption:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
 
-    async def _mended(self, refusal: MarketNotFound | WrongState) -> bool:
+    async def _mended(self, refusal: MarketNotFound | WrongState | IllegalTransition) -> bool:
         """Whether a look at the chain took away what a command was refused for."""
         if isinstance(refusal, MarketNotFound):
             return await self.adopt(refusal.market_id)

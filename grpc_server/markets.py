@@ -8,6 +8,7 @@ from typing import Any
 from grpc.aio import ServicerContext
 
 from domain.ids import MarketId
+from domain.intents import Action
 from domain.outcomes import Done, VoteTaken
 from domain.refusals import AlreadyInState
 from grpc_server import translate
@@ -16,17 +17,19 @@ from grpc_server.calls import caller
 from grpc_server.page_tokens import PageTokens
 from grpc_server.ports import MarketBook, Position
 from grpc_server.problems import Rejected
+from grpc_server.transitions import MoveRequest, Transitions, asked
 from zmart.v1 import market_service_pb2 as pb
 from zmart.v1.market_service_pb2_grpc import MarketServiceServicer
 
 
 class MarketService(MarketServiceServicer):
-    """Reads come from the book, descriptions go to the market's actor."""
+    """Reads come from the book; descriptions and transitions go to the market's actor."""
 
-    def __init__(self, adoption: Adoption, book: MarketBook, page_tokens: PageTokens) -> None:
+    def __init__(self, adoption: Adoption, book: MarketBook, page_tokens: PageTokens, transitions: Transitions) -> None:
         self._adoption = adoption
         self._book = book
         self._page_tokens = page_tokens
+        self._transitions = transitions
 
     async def GetMarket(self, request: pb.GetMarketRequest, context: ServicerContext[Any, Any]) -> pb.GetMarketResponse:
         """Answer one market, taking it in if only the chain has it so far."""
@@ -59,3 +62,39 @@ class MarketService(MarketServiceServicer):
             raise Rejected(outcome)
         market, deadline = await self._adoption.read(command.market_id)
         return translate.register_response(market, deadline)
+
+    async def ApproveMarket(
+        self, request: pb.ApproveMarketRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ApproveMarketResponse:
+        """Send `approve_proposal`, and answer where it stands."""
+        return pb.ApproveMarketResponse(**await self._moved(request, Action.APPROVE))
+
+    async def ActivateMarket(
+        self, request: pb.ActivateMarketRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ActivateMarketResponse:
+        """Send `activate_market`, and answer where it stands."""
+        return pb.ActivateMarketResponse(**await self._moved(request, Action.ACTIVATE))
+
+    async def CancelMarket(
+        self, request: pb.CancelMarketRequest, context: ServicerContext[Any, Any]
+    ) -> pb.CancelMarketResponse:
+        """Send `cancel_market`, and answer where it stands."""
+        return pb.CancelMarketResponse(**await self._moved(request, Action.CANCEL))
+
+    async def FinalizeMarket(
+        self, request: pb.FinalizeMarketRequest, context: ServicerContext[Any, Any]
+    ) -> pb.FinalizeMarketResponse:
+        """Send what ends the market, and answer where it stands."""
+        return pb.FinalizeMarketResponse(**await self._moved(request, Action.FINALIZE))
+
+    async def _moved(self, request: MoveRequest, action: Action) -> dict[str, str]:
+        """Where the attempt stands, as the fields that all four answers have."""
+        market_id, request_id = asked(request)
+        attempt = await self._transitions.move(market_id, action, request_id)
+        return {
+            "market_id": market_id,
+            "transaction_id": attempt.intent_id,
+            "status": attempt.status.value,
+            "transaction_signature": attempt.signature,
+            "error_name": attempt.error_name,
+        }

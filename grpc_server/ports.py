@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from domain.alerts import AlertStatus, Severity, StoredAlert
@@ -11,6 +12,7 @@ from domain.deadlines import Deadline
 from domain.discrepancies import DiscrepancyPlace, RunResult, StoredDiscrepancy
 from domain.event_listing import EventFilter, EventMatch, EventPlace, IndexedEvent
 from domain.ids import MarketId, Wallet
+from domain.intents import IntentStatus
 from domain.journal import AlertNote
 from domain.lifecycle import Lifecycle
 from domain.market import Market
@@ -193,6 +195,24 @@ class VoteLog(Protocol):
         self, market_id: MarketId, vote_type: VoteType, sequence: int, aggregation_id: str | None
     ) -> Aggregation | None:
         """The newest aggregation with a root over the entry at `sequence`, or the one of that id if it has one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Where an attempt at an instruction stands; signature and error's name are empty until there is one."""
+
+    intent_id: str
+    status: IntentStatus
+    signature: str
+    error_name: str
+
+
+class AttemptBook(Protocol):
+    """Attempts as they were last committed."""
+
+    async def attempt(self, intent_id: str) -> Attempt | None:
+        """One by its id, None for one that was never planned. Raises `BookUnavailable`."""
         ...
 
 

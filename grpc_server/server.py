@@ -32,6 +32,7 @@ from grpc_server.ports import (
     AggregationBook,
     Alarm,
     AlertBook,
+    AttemptBook,
     CommandRouter,
     EventBook,
     MarketAccounts,
@@ -46,6 +47,7 @@ from grpc_server.problems import NotServed, Rejected
 from grpc_server.proofs import VoteProofs
 from grpc_server.receipts import ReceiptDesk
 from grpc_server.sign_ins import AuthService
+from grpc_server.transitions import Transitions
 from grpc_server.vote_streams import VoteStreams
 from grpc_server.voters import Voters
 from grpc_server.votes import VoteAudit, VoteService
@@ -126,6 +128,7 @@ class Parts:
     alerts: AlertBook
     aggregations: AggregationBook
     operators: OperatorBook
+    attempts: AttemptBook
     event_types: tuple[str, ...]
     """All names that an event can have."""
     vote_log: VoteLog
@@ -237,7 +240,8 @@ def _register(
     server: Server, parts: Parts, votes: VoteService, adoption: Adoption, page_tokens: PageTokens
 ) -> tuple[str, ...]:
     """Put every service of the contract on the server and return their names."""
-    markets = MarketService(adoption, parts.book, page_tokens)
+    transitions = Transitions(adoption, parts.attempts, parts.new_id, parts.monotonic_s)
+    markets = MarketService(adoption, parts.book, page_tokens, transitions)
     events = EventService(parts.events, parts.event_types, page_tokens)
     discrepancies = Discrepancies(parts.reconciliation, page_tokens, parts.monotonic_s)
     alerts = Alerts(parts.alerts, page_tokens, parts.now_s)

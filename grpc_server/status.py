@@ -61,6 +61,15 @@ TABLE: Mapping[object, Entry] = {
         "NO_POSITION", StatusCode.PERMISSION_DENIED, "this wallet has no shares in market {market_id} to vote with"
     ),
     refusals.RequestIdReused: Entry("REQUEST_ID_REUSED", _INVALID, "request_id {request_id} came with another body"),
+    refusals.IllegalTransition: Entry(
+        "ILLEGAL_TRANSITION", _STATE, "market {market_id} is {actual}, nothing leads from there to {wanted}"
+    ),
+    refusals.KeyNeeded: Entry(
+        "KEY_NEEDED", _STATE, "{instruction} of market {market_id} needs a key that this backend does not hold: {key}"
+    ),
+    refusals.TransitionNotDue: Entry(
+        "TRANSITION_NOT_DUE", _STATE, "{instruction} of market {market_id} cannot be sent now: {why}"
+    ),
     refusals.NotTheCreator: Entry(
         "NOT_THE_CREATOR", StatusCode.PERMISSION_DENIED, "only the creator of market {market_id} may do this"
     ),

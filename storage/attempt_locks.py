@@ -65,7 +65,7 @@ def lock_of(intent: Intent) -> str | None:
             return lock_name(intent.market_id, VoteType.PROPOSAL)
         case Action.FINALIZE | Action.INVALIDATE:
             return lock_name(intent.market_id, VoteType.DISPUTE)
-        case Action.APPROVE:
+        case Action.APPROVE | Action.ACTIVATE | Action.CANCEL:
             return None
 
 

@@ -15,7 +15,7 @@ import asyncpg
 
 from domain.deadlines import Deadline
 from domain.ids import MarketId
-from domain.intents import Settlement
+from domain.intents import Intent, Settlement
 from domain.journal import AlertNote, Ballot, Change, Epochs, Fenced
 from domain.market import Market
 from domain.observed import ChainConfig
@@ -110,6 +110,11 @@ class PostgresJournal:
         """Ended attempts that no market has taken in yet, oldest first."""
         rows = await self._fetch("settlements", [str(vshard) for vshard in virtual_shards], limit)
         return [codec.settlement_of(row) for row in rows]
+
+    async def attempts(self, intent_ids: Sequence[str]) -> dict[str, Intent]:
+        """Those of the intents that were ever planned, by their id."""
+        rows = await self._fetch("attempts", list(intent_ids))
+        return {row["intent_id"]: codec.intent_of(row) for row in rows}
 
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig that was read, or None before the first."""

@@ -118,6 +118,12 @@ class MemoryJournal(MemorySession):
             ]
             return [_settlement(attempt) for _, attempt in sorted(ended, key=lambda pair: pair[0])[:limit]]
 
+    async def attempts(self, intent_ids: Sequence[str]) -> dict[str, Intent]:
+        """Those of the intents that were ever planned, by their id."""
+        async with self._session("attempts"):
+            planned = self.database.tables.attempts
+            return {intent_id: planned[intent_id].intent for intent_id in intent_ids if intent_id in planned}
+
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig that was read, or None before the first."""
         async with self._session("chain_config"):

@@ -695,6 +695,11 @@ WHERE settled_at IS NOT NULL AND applied_at IS NULL AND vshard = ANY ($1::text[]
 ORDER BY settled_at, id
 LIMIT $2;
 
+-- name: attempts
+SELECT id::text AS intent_id, market_id AS intent_market_id, action, attempt, yes, no
+FROM chain_transactions
+WHERE id = ANY ($1::text[]::uuid[]);
+
 -- name: announce_outbox
 -- A hint: it need not be on disk before it is told, and a NOTIFY of its own would wait for that.
 BEGIN; SET LOCAL synchronous_commit = off; NOTIFY zmart_outbox; COMMIT;
@@ -826,7 +831,7 @@ WHERE id = $1::text::uuid AND status = 'confirmed' AND applied_at IS NOT NULL
 RETURNING id;
 
 -- name: transaction_status
-SELECT status, signature FROM chain_transactions WHERE id = $1::text::uuid;
+SELECT status, signature, error_name FROM chain_transactions WHERE id = $1::text::uuid;
 
 -- === feed ===
 

@@ -63,6 +63,11 @@ class PostgresTransactionStore:
         """CONFIRMED ones, the longest confirmed first."""
         return [codec.transaction_of(row) for row in await self._database.fetch("confirmed_transactions", limit)]
 
+    async def standing(self, intent_id: str) -> tuple[IntentStatus, str | None, str | None] | None:
+        """Status, signature and error's name of one attempt; None for one that was never planned."""
+        rows = await self._database.fetch("transaction_status", intent_id)
+        return (IntentStatus(rows[0]["status"]), rows[0]["signature"], rows[0]["error_name"]) if rows else None
+
     async def fees_of_day(self) -> int:
         """Lamports that what was signed in the last 24 hours may have cost; what expired cost nothing."""
         return int((await self._database.fetch("fees_of_day"))[0]["lamports"])

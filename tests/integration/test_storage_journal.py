@@ -453,6 +453,19 @@ async def test_one_attempt_at_a_time_for_a_market_and_action(ground: Ground) -> 
     assert [t.intent.action for t in open_ones] == [Action.AGGREGATE_PROPOSAL, Action.APPROVE]
 
 
+async def test_an_attempt_that_was_ever_planned_is_found_by_its_id(ground: Ground) -> None:
+    journal = await ground.journal()
+    epochs = await own(journal)
+    await save(journal, epochs, adopted(market()))
+    change = planned(market())
+    await save(journal, epochs, change)
+    (intent,) = change.planned
+    assert await journal.attempts([intent.intent_id, new_id()]) == {intent.intent_id: intent}
+    await ground.store.mark_failed(intent.intent_id, "InvalidState", None)
+    assert await journal.attempts([intent.intent_id]) == {intent.intent_id: intent}
+    assert await journal.attempts([]) == {}
+
+
 @pytest.mark.parametrize("second", [Action.FINALIZE, Action.INVALIDATE])
 async def test_a_market_is_ended_by_one_attempt_at_a_time(ground: Ground, second: Action) -> None:
     journal = await ground.journal()

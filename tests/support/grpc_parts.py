@@ -14,20 +14,21 @@ import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from domain.alerts import AlertStatus, Severity, StoredAlert
-from domain.commands import CastVote, Command, RecordChainVote
+from domain.commands import CastVote, Command, MoveMarket, RecordChainVote
 from domain.counting import count
 from domain.deadlines import ClockName, Deadline
 from domain.decisions import decide
-from domain.events import ChainVoteCameLate, VoteAdmitted
+from domain.events import ChainVoteCameLate, IntentPlanned, VoteAdmitted
 from domain.ids import MarketId, Wallet, base58_encode
 from domain.journal import Ballot, ChainBallot
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.observed import ChainConfig, ObservedMarket
 from domain.outcomes import Done, Outcome, VoteTaken
-from domain.refusals import AlreadyVoted, RequestIdReused
+from domain.refusals import AlreadyInState, AlreadyVoted, RequestIdReused
 from domain.rules import Now, Rules
 from domain.tally import VoteType
+from domain.transitions import repeats
 from domain.votelog import Fate, entry_of, leaf_of
 from domain.votes import StoredVote
 from grpc_server import AlertBook, GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
@@ -48,6 +49,7 @@ from identity.keys import signing_key
 from tests.support.grpc_accounts import Accounts as Accounts
 from tests.support.grpc_accounts import Positions as Positions
 from tests.support.grpc_aggregations import AggregationRows
+from tests.support.grpc_attempts import Attempts
 from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
 from tests.support.grpc_events import START_S as START_S
 from tests.support.grpc_failures import Failure as Failure
@@ -172,9 +174,10 @@ class Town:
         self.waiting_max = 0
         self.votes = StoredVotes()
         self.logs = VoteLogs()
+        self.attempts = Attempts()
         self._votes: dict[tuple[MarketId, Wallet, VoteType], CastVote] = {}
         self._answers: dict[tuple[Wallet, str], tuple[CastVote, VoteTaken]] = {}
-        self._rules = Rules(CONFIG, NoGrid(), 10)
+        self.rules = Rules(CONFIG, NoGrid(), 10)
         self._now = Now(START_S, START_S, lambda: str(uuid.uuid4()))
 
     async def submit(self, command: Command) -> Outcome:
@@ -200,8 +203,11 @@ class Town:
     def _carried_out(self, command: Command) -> Outcome:
         if isinstance(command, CastVote) and (repeat := self._repeat(command)) is not None:
             return repeat
+        if isinstance(command, MoveMarket) and (planned := self.attempts.planned.get(command.intent_id)):
+            same = repeats(command, planned)
+            return AlreadyInState(command.market_id) if same else RequestIdReused(command.market_id, "")
         market = self.markets.get(command.market_id)
-        decision = decide(market, command, self._rules, self._now)
+        decision = decide(market, command, self.rules, self._now)
         if not isinstance(decision, tuple):
             return decision
         if isinstance(command, CastVote):
@@ -217,6 +223,8 @@ class Town:
                 self.logs.put(entry_of(event.vote, START_S * 1000, version), Fate.LATE)
             else:
                 market = evolve(market, event)
+            if isinstance(event, IntentPlanned):
+                self.attempts.plan(event.intent)
         assert market is not None
         self.markets[command.market_id] = market = replace(market, version=version)
         return self._taken(command, market) if isinstance(command, CastVote) else Done(market.version)
@@ -361,6 +369,7 @@ async def served(
         alerts=alerts or NoAlerts(),
         aggregations=aggregations,
         operators=operators,
+        attempts=town.attempts,
         event_types=EVENT_TYPES,
         vote_log=town.logs,
         alarm=town.logs,

@@ -432,18 +432,24 @@ class ApproveMarketRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MARKET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
+    request_id: _builtins.str
+    """A UUID of the caller's choice: a repeat with it sends nothing again and answers where the first call's attempt stands."""
     def __init__(
         self,
         *,
         market_id: _builtins.str = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "market_id", b"market_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___ApproveMarketRequest: _TypeAlias = ApproveMarketRequest  # noqa: Y015
 
@@ -457,6 +463,7 @@ class ApproveMarketResponse(_message.Message):
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TRANSACTION_SIGNATURE_FIELD_NUMBER: _builtins.int
+    ERROR_NAME_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market, base58."""
     transaction_id: _builtins.str
@@ -465,6 +472,8 @@ class ApproveMarketResponse(_message.Message):
     """planned, signed, sent, confirmed, finalized, failed or expired."""
     transaction_signature: _builtins.str
     """The transaction's signature, base58; empty before it is signed."""
+    error_name: _builtins.str
+    """Why it failed or expired, the program's own name where it has one; empty otherwise."""
     def __init__(
         self,
         *,
@@ -472,10 +481,11 @@ class ApproveMarketResponse(_message.Message):
         transaction_id: _builtins.str = ...,
         status: _builtins.str = ...,
         transaction_signature: _builtins.str = ...,
+        error_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_name", b"error_name", "market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,18 +498,24 @@ class ActivateMarketRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MARKET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
+    request_id: _builtins.str
+    """A UUID of the caller's choice: a repeat with it sends nothing again and answers where the first call's attempt stands."""
     def __init__(
         self,
         *,
         market_id: _builtins.str = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "market_id", b"market_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___ActivateMarketRequest: _TypeAlias = ActivateMarketRequest  # noqa: Y015
 
@@ -513,6 +529,7 @@ class ActivateMarketResponse(_message.Message):
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TRANSACTION_SIGNATURE_FIELD_NUMBER: _builtins.int
+    ERROR_NAME_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market, base58."""
     transaction_id: _builtins.str
@@ -521,6 +538,8 @@ class ActivateMarketResponse(_message.Message):
     """planned, signed, sent, confirmed, finalized, failed or expired."""
     transaction_signature: _builtins.str
     """The transaction's signature, base58; empty before it is signed."""
+    error_name: _builtins.str
+    """Why it failed or expired, the program's own name where it has one; empty otherwise."""
     def __init__(
         self,
         *,
@@ -528,10 +547,11 @@ class ActivateMarketResponse(_message.Message):
         transaction_id: _builtins.str = ...,
         status: _builtins.str = ...,
         transaction_signature: _builtins.str = ...,
+        error_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_name", b"error_name", "market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -544,18 +564,24 @@ class CancelMarketRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MARKET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
+    request_id: _builtins.str
+    """A UUID of the caller's choice: a repeat with it sends nothing again and answers where the first call's attempt stands."""
     def __init__(
         self,
         *,
         market_id: _builtins.str = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "market_id", b"market_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___CancelMarketRequest: _TypeAlias = CancelMarketRequest  # noqa: Y015
 
@@ -569,6 +595,7 @@ class CancelMarketResponse(_message.Message):
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TRANSACTION_SIGNATURE_FIELD_NUMBER: _builtins.int
+    ERROR_NAME_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market, base58."""
     transaction_id: _builtins.str
@@ -577,6 +604,8 @@ class CancelMarketResponse(_message.Message):
     """planned, signed, sent, confirmed, finalized, failed or expired."""
     transaction_signature: _builtins.str
     """The transaction's signature, base58; empty before it is signed."""
+    error_name: _builtins.str
+    """Why it failed or expired, the program's own name where it has one; empty otherwise."""
     def __init__(
         self,
         *,
@@ -584,10 +613,11 @@ class CancelMarketResponse(_message.Message):
         transaction_id: _builtins.str = ...,
         status: _builtins.str = ...,
         transaction_signature: _builtins.str = ...,
+        error_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_name", b"error_name", "market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -600,18 +630,24 @@ class FinalizeMarketRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MARKET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market: base58 of its 32 bytes; 64 hex digits or a dashed UUID are accepted too."""
+    request_id: _builtins.str
+    """A UUID of the caller's choice: a repeat with it sends nothing again and answers where the first call's attempt stands."""
     def __init__(
         self,
         *,
         market_id: _builtins.str = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "market_id", b"market_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___FinalizeMarketRequest: _TypeAlias = FinalizeMarketRequest  # noqa: Y015
 
@@ -625,6 +661,7 @@ class FinalizeMarketResponse(_message.Message):
     TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TRANSACTION_SIGNATURE_FIELD_NUMBER: _builtins.int
+    ERROR_NAME_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market, base58."""
     transaction_id: _builtins.str
@@ -633,6 +670,8 @@ class FinalizeMarketResponse(_message.Message):
     """planned, signed, sent, confirmed, finalized, failed or expired."""
     transaction_signature: _builtins.str
     """The transaction's signature, base58; empty before it is signed."""
+    error_name: _builtins.str
+    """Why it failed or expired, the program's own name where it has one; empty otherwise."""
     def __init__(
         self,
         *,
@@ -640,10 +679,11 @@ class FinalizeMarketResponse(_message.Message):
         transaction_id: _builtins.str = ...,
         status: _builtins.str = ...,
         transaction_signature: _builtins.str = ...,
+        error_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_name", b"error_name", "market_id", b"market_id", "status", b"status", "transaction_id", b"transaction_id", "transaction_signature", b"transaction_signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

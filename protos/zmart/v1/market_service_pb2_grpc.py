@@ -115,6 +115,8 @@ class MarketServiceServicer:
 
     def ApproveMarket(self, request, context):
         """Sends `approve_proposal`. Admin tier; needs the program's admin key.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +124,8 @@ class MarketServiceServicer:
 
     def ActivateMarket(self, request, context):
         """Sends `activate_market`. Admin tier; needs the program's admin key or the creator's.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +133,8 @@ class MarketServiceServicer:
 
     def CancelMarket(self, request, context):
         """Sends `cancel_market`. Admin tier; needs the program's admin key.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +142,8 @@ class MarketServiceServicer:
 
     def FinalizeMarket(self, request, context):
         """Sends `finalize_market`. Admin tier; needs the backend authority's key.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,13 +48,25 @@ class MarketServiceStub:
     Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for everybody else.
     """
     ApproveMarket: _grpc.UnaryUnaryMultiCallable[_market_service_pb2.ApproveMarketRequest, _market_service_pb2.ApproveMarketResponse]
-    """Sends `approve_proposal`. Admin tier; needs the program's admin key."""
+    """Sends `approve_proposal`. Admin tier; needs the program's admin key.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
     ActivateMarket: _grpc.UnaryUnaryMultiCallable[_market_service_pb2.ActivateMarketRequest, _market_service_pb2.ActivateMarketResponse]
-    """Sends `activate_market`. Admin tier; needs the program's admin key or the creator's."""
+    """Sends `activate_market`. Admin tier; needs the program's admin key or the creator's.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
     CancelMarket: _grpc.UnaryUnaryMultiCallable[_market_service_pb2.CancelMarketRequest, _market_service_pb2.CancelMarketResponse]
-    """Sends `cancel_market`. Admin tier; needs the program's admin key."""
+    """Sends `cancel_market`. Admin tier; needs the program's admin key.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
     FinalizeMarket: _grpc.UnaryUnaryMultiCallable[_market_service_pb2.FinalizeMarketRequest, _market_service_pb2.FinalizeMarketResponse]
-    """Sends `finalize_market`. Admin tier; needs the backend authority's key."""
+    """Sends `finalize_market`. Admin tier; needs the backend authority's key.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
 
 @_typing.type_check_only
 class MarketServiceAsyncStub(MarketServiceStub):
@@ -76,13 +88,25 @@ class MarketServiceAsyncStub(MarketServiceStub):
     Setting what is already set succeeds and changes nothing. NOT_THE_CREATOR (PERMISSION_DENIED) for everybody else.
     """
     ApproveMarket: _aio.UnaryUnaryMultiCallable[_market_service_pb2.ApproveMarketRequest, _market_service_pb2.ApproveMarketResponse]  # type: ignore[assignment]
-    """Sends `approve_proposal`. Admin tier; needs the program's admin key."""
+    """Sends `approve_proposal`. Admin tier; needs the program's admin key.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
     ActivateMarket: _aio.UnaryUnaryMultiCallable[_market_service_pb2.ActivateMarketRequest, _market_service_pb2.ActivateMarketResponse]  # type: ignore[assignment]
-    """Sends `activate_market`. Admin tier; needs the program's admin key or the creator's."""
+    """Sends `activate_market`. Admin tier; needs the program's admin key or the creator's.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
     CancelMarket: _aio.UnaryUnaryMultiCallable[_market_service_pb2.CancelMarketRequest, _market_service_pb2.CancelMarketResponse]  # type: ignore[assignment]
-    """Sends `cancel_market`. Admin tier; needs the program's admin key."""
+    """Sends `cancel_market`. Admin tier; needs the program's admin key.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
     FinalizeMarket: _aio.UnaryUnaryMultiCallable[_market_service_pb2.FinalizeMarketRequest, _market_service_pb2.FinalizeMarketResponse]  # type: ignore[assignment]
-    """Sends `finalize_market`. Admin tier; needs the backend authority's key."""
+    """Sends `finalize_market`. Admin tier; needs the backend authority's key.
+
+    FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+    """
 
 class MarketServiceServicer:
     """Markets: reading, watching, describing, and the transitions an administrator may send."""
@@ -126,27 +150,39 @@ class MarketServiceServicer:
         request: _market_service_pb2.ApproveMarketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_service_pb2.ApproveMarketResponse, _abc.Awaitable[_market_service_pb2.ApproveMarketResponse]]:
-        """Sends `approve_proposal`. Admin tier; needs the program's admin key."""
+        """Sends `approve_proposal`. Admin tier; needs the program's admin key.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+        """
 
     def ActivateMarket(
         self,
         request: _market_service_pb2.ActivateMarketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_service_pb2.ActivateMarketResponse, _abc.Awaitable[_market_service_pb2.ActivateMarketResponse]]:
-        """Sends `activate_market`. Admin tier; needs the program's admin key or the creator's."""
+        """Sends `activate_market`. Admin tier; needs the program's admin key or the creator's.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+        """
 
     def CancelMarket(
         self,
         request: _market_service_pb2.CancelMarketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_service_pb2.CancelMarketResponse, _abc.Awaitable[_market_service_pb2.CancelMarketResponse]]:
-        """Sends `cancel_market`. Admin tier; needs the program's admin key."""
+        """Sends `cancel_market`. Admin tier; needs the program's admin key.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+        """
 
     def FinalizeMarket(
         self,
         request: _market_service_pb2.FinalizeMarketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_service_pb2.FinalizeMarketResponse, _abc.Awaitable[_market_service_pb2.FinalizeMarketResponse]]:
-        """Sends `finalize_market`. Admin tier; needs the backend authority's key."""
+        """Sends `finalize_market`. Admin tier; needs the backend authority's key.
+
+        FAILED_PRECONDITION with ILLEGAL_TRANSITION (both states named), KEY_NEEDED (which key) or TRANSITION_NOT_DUE (why).
+        """
 
 def add_MarketServiceServicer_to_server(servicer: MarketServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
