@@ -24,6 +24,7 @@ from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
 from app.wiring_operators import OperatorDesk
 from app.wiring_tallies import TallyWatch
+from app.wiring_watch import MarketChanges
 from chain.client import ChainReader
 from chain.program import UndecodableAccount
 from chain.rpc import ChainUnavailable
@@ -59,6 +60,7 @@ from storage.aggregations import AggregationReads
 from storage.alerts import AlertReads
 from storage.database import Database, database_pool
 from storage.event_reads import EventReads
+from storage.feed_reads import FeedReads
 from storage.inbox import Inbox
 from storage.nonces import NonceStore
 from storage.operator_reads import OperatorReads
@@ -267,11 +269,13 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     reader = chain_reader(settings)
     accounts = Accounts(reader)
     tallies = TallyWatch(settings, database)
+    feed = FeedReads(database, database_url(settings))
     parts = Parts(
         router=router,
         accounts=accounts,
         positions=IndexedPositions(PositionTable(database), accounts),
         book=Book(MarketReads(database), tallies.was_read),
+        feed=MarketChanges(feed),
         votes=Votes(VoteReads(database)),
         events=Events(EventReads(database)),
         reconciliation=ReconciliationRows(Reconciliations(database)),
@@ -306,6 +310,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     finally:
         await server.stop(grace_s)
         router.directory.stop()
+        await feed.close()
         await tallies.stop()
         await reader.close()
         await database.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from domain.ids import MarketId
@@ -19,6 +20,25 @@ class FeedMessage:
     seq: int
     type: str
     payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldChange:
+    """One numbered change of a market as it was told; `told_at` has a time zone."""
+
+    market_id: MarketId
+    seq: int
+    type: str
+    payload: Mapping[str, Any]
+    told_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FeedNews:
+    """What was told after a place in each of several markets, in order; `epoch` names the stored history."""
+
+    epoch: str
+    changes: tuple[ToldChange, ...]
 
 
 def market_channel(market_id: MarketId) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from grpc.aio import ServicerContext
@@ -16,8 +17,10 @@ from grpc_server.adoption import Adoption
 from grpc_server.calls import caller
 from grpc_server.page_tokens import PageTokens
 from grpc_server.ports import MarketBook, Position
-from grpc_server.problems import Rejected
+from grpc_server.problems import Invalid, Rejected, violation
 from grpc_server.transitions import MoveRequest, Transitions, asked
+from grpc_server.translate_watch import watch_response
+from grpc_server.watches import Watches
 from zmart.v1 import market_service_pb2 as pb
 from zmart.v1.market_service_pb2_grpc import MarketServiceServicer
 
@@ -25,11 +28,22 @@ from zmart.v1.market_service_pb2_grpc import MarketServiceServicer
 class MarketService(MarketServiceServicer):
     """Reads come from the book; descriptions and transitions go to the market's actor."""
 
-    def __init__(self, adoption: Adoption, book: MarketBook, page_tokens: PageTokens, transitions: Transitions) -> None:
+    def __init__(
+        self,
+        adoption: Adoption,
+        book: MarketBook,
+        page_tokens: PageTokens,
+        transitions: Transitions,
+        watches: Watches,
+        now_s: Callable[[], int],
+    ) -> None:
+        """`now_s` is Unix seconds."""
         self._adoption = adoption
         self._book = book
         self._page_tokens = page_tokens
         self._transitions = transitions
+        self._watches = watches
+        self._now_s = now_s
 
     async def GetMarket(self, request: pb.GetMarketRequest, context: ServicerContext[Any, Any]) -> pb.GetMarketResponse:
         """Answer one market, taking it in if only the chain has it so far."""
@@ -50,6 +64,19 @@ class MarketService(MarketServiceServicer):
         last, _ = rows[size - 1]
         token = self._page_tokens.issue(Position(last.created_at_s, last.market_id), conditions)
         return translate.list_response(rows[:size], token)
+
+    async def WatchMarket(
+        self, request: pb.WatchMarketRequest, context: ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.WatchMarketResponse]:
+        """Answer a snapshot, or a bookmark where the token is from, then every change until the caller leaves."""
+        market_id = translate.market_id(request.market_id)
+        conditions = f"WatchMarket {market_id}"
+        place = self._page_tokens.place(request.resume_token, conditions) if request.resume_token else None
+        if request.resume_token and place is None:
+            raise violation(Invalid.RESUME_TOKEN_INVALID, "resume_token", request.resume_token)
+        await self._adoption.read(market_id)
+        async for told in self._watches.messages(market_id, place):
+            yield watch_response(told, self._page_tokens.issue(told.place, conditions), self._now_s())
 
     async def RegisterMarket(
         self, request: pb.RegisterMarketRequest, context: ServicerContext[Any, Any]

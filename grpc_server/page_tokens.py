@@ -40,12 +40,13 @@ class PageTokens:
         """Where to go on, None for the empty token of a first page. Rejects a token that does not fit."""
         if not token:
             return None
-        place = self._place(token, conditions)
+        place = self.place(token, conditions)
         if place is None:
             raise violation(Invalid.PAGE_TOKEN_INVALID, "page_token", token)
         return place
 
-    def _place(self, token: str, conditions: str) -> Place | None:
+    def place(self, token: str, conditions: str) -> Place | None:
+        """Where to go on, None for a token that does not fit."""
         sealed = _bytes(token)
         mac, body = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body, conditions)):

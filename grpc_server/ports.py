@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ from domain.commands import Command
 from domain.deadlines import Deadline
 from domain.discrepancies import DiscrepancyPlace, RunResult, StoredDiscrepancy
 from domain.event_listing import EventFilter, EventMatch, EventPlace, IndexedEvent
+from domain.feed import FeedNews
 from domain.ids import MarketId, Wallet
 from domain.intents import IntentStatus
 from domain.journal import AlertNote
@@ -306,6 +307,22 @@ class OperatorBook(Protocol):
         self, wanted: TransactionFilter, after: TransactionPlace | None, limit: int
     ) -> Sequence[ListedTransaction]:
         """Up to `limit` transactions right after a place, newest first."""
+        ...
+
+
+class MarketFeed(Protocol):
+    """What markets have told, as committed. Every call raises `BookUnavailable`."""
+
+    async def now(self, market_id: MarketId) -> tuple[str, Market, Deadline | None] | None:
+        """The stored history's name, and a market that has told `market_seq` changes of it; None: not known here."""
+        ...
+
+    async def since(self, seqs: Mapping[MarketId, int], limit_each: int) -> FeedNews:
+        """What each market (at least one) told after its number, in order, up to `limit_each` changes of each."""
+        ...
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when there may be changes, or after `timeout_s`; a hint, and safe to cancel."""
         ...
 
 

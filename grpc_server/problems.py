@@ -48,6 +48,7 @@ class Invalid(enum.Enum):
     AGGREGATION_ID_MALFORMED = enum.auto()
     PAGE_TOKEN_INVALID = enum.auto()
     """Not ours, altered, or issued for other conditions than this request's."""
+    RESUME_TOKEN_INVALID = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,27 @@ class Incident:
     incident: str
 
 
+@dataclass(frozen=True, slots=True)
+class ResumeTokenExpired:
+    """What the market told since is not kept any more, or the stored history is another one."""
+
+    market_id: MarketId
+
+
+@dataclass(frozen=True, slots=True)
+class WatchTooSlow:
+    """The watcher takes changes more slowly than they are made; it may go on from its last token."""
+
+    waiting_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyWatches:
+    """This server has as many watches as it takes."""
+
+    watches_max: int
+
+
 Problem = (
     Refusal
     | Denial
@@ -186,6 +208,9 @@ Problem = (
     | Busy
     | Stopping
     | Incident
+    | ResumeTokenExpired
+    | WatchTooSlow
+    | TooManyWatches
 )
 
 

@@ -38,6 +38,7 @@ from grpc_server.ports import (
     MarketAccounts,
     MarketBook,
     OperatorBook,
+    MarketFeed,
     Positions,
     ReconciliationDesk,
     VoteBook,
@@ -51,6 +52,7 @@ from grpc_server.transitions import Transitions
 from grpc_server.vote_streams import VoteStreams
 from grpc_server.voters import Voters
 from grpc_server.votes import VoteAudit, VoteService
+from grpc_server.watches import BOOKMARK_S, Watches
 from grpc_server.webhooks import Webhooks, WebhookService
 from grpc_server.weights import Weights
 from identity import (
@@ -112,6 +114,7 @@ class ServerSettings:
     port: int = 0
     reflection: bool = True
     in_flight_max: int = interceptors.IN_FLIGHT_MAX
+    bookmark_s: float = BOOKMARK_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class Parts:
     accounts: MarketAccounts
     positions: Positions
     book: MarketBook
+    feed: MarketFeed
     votes: VoteBook
     events: EventBook
     reconciliation: ReconciliationDesk
@@ -160,6 +164,7 @@ class GrpcServer:
         adoption: Adoption,
         in_flight: interceptors.InFlight,
         streams: VoteStreams,
+        watches: Watches,
         health_servicer: Any,
         services: tuple[str, ...],
     ) -> None:
@@ -168,6 +173,7 @@ class GrpcServer:
         self._adoption = adoption
         self._in_flight = in_flight
         self._streams = streams
+        self._watches = watches
         self._health = health_servicer
         self._services = services
         self.port = 0
@@ -196,9 +202,11 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         self._in_flight.close()
         self._streams.stop()
+        self._watches.stop()
         cut_off = await self._in_flight.drained(grace_s)
         await self._in_flight.deserted(STRAGGLERS_S_MAX if grace_s else 0.0)
         await self._server.stop(None)  # ends health and reflection streams too, which would last for ever
+        await self._watches.close()
         await self._adoption.close()
         return cut_off
 
@@ -215,14 +223,17 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     bulk = BulkVotes(adoption, weights, Voters(parts.can_sign), audit.signatures, parts.signer, parts.new_id)
     streams = VoteStreams(bulk.cast)
     votes = VoteService(adoption, weights, bulk, streams, parts.book, parts.votes, page_tokens, audit, parts.new_id)
-    services = _register(cast(Server, Pipeline(server, chain)), parts, votes, adoption, page_tokens)
+    watches = Watches(parts.feed, settings.bookmark_s)
+    transitions = Transitions(adoption, parts.attempts, parts.new_id, parts.monotonic_s)
+    markets = MarketService(adoption, parts.book, page_tokens, transitions, watches, parts.now_s)
+    services = _register(cast(Server, Pipeline(server, chain)), parts, votes, markets, adoption, page_tokens)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if settings.reflection:
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
     server.add_generic_rpc_handlers((UnknownMethods(interceptors.RequestIds(parts.new_id)),))
-    return GrpcServer(server, settings, adoption, in_flight, streams, health_servicer, services)
+    return GrpcServer(server, settings, adoption, in_flight, streams, watches, health_servicer, services)
 
 
 def _audit(parts: Parts, adoption: Adoption) -> VoteAudit:
@@ -237,11 +248,14 @@ def _audit(parts: Parts, adoption: Adoption) -> VoteAudit:
 
 
 def _register(
-    server: Server, parts: Parts, votes: VoteService, adoption: Adoption, page_tokens: PageTokens
+    server: Server,
+    parts: Parts,
+    votes: VoteService,
+    markets: MarketService,
+    adoption: Adoption,
+    page_tokens: PageTokens,
 ) -> tuple[str, ...]:
     """Put every service of the contract on the server and return their names."""
-    transitions = Transitions(adoption, parts.attempts, parts.new_id, parts.monotonic_s)
-    markets = MarketService(adoption, parts.book, page_tokens, transitions)
     events = EventService(parts.events, parts.event_types, page_tokens)
     discrepancies = Discrepancies(parts.reconciliation, page_tokens, parts.monotonic_s)
     alerts = Alerts(parts.alerts, page_tokens, parts.now_s)

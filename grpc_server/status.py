@@ -145,6 +145,7 @@ TABLE: Mapping[object, Entry] = {
             Invalid.VOTE_ID_MALFORMED: "{value} is not a UUID",
             Invalid.AGGREGATION_ID_MALFORMED: "{value} is not a UUID",
             Invalid.PAGE_TOKEN_INVALID: "not a token of a page before, or the other fields have changed since",
+            Invalid.RESUME_TOKEN_INVALID: "not a token of a watch of this market",
         }.items()
     },
     problems.RequestMalformed: Entry("REQUEST_MALFORMED", _INVALID, "the bytes are not the request of {method}"),
@@ -171,6 +172,19 @@ TABLE: Mapping[object, Entry] = {
         "VOTES_ALTERED",
         StatusCode.DATA_LOSS,
         "the stored votes of market {market_id} do not have the root that was published",
+    ),
+    problems.ResumeTokenExpired: Entry(
+        "RESUME_TOKEN_EXPIRED",
+        StatusCode.OUT_OF_RANGE,
+        "what market {market_id} told since is not kept any more; watch again without a token",
+    ),
+    problems.WatchTooSlow: Entry(
+        "WATCH_TOO_SLOW",
+        StatusCode.RESOURCE_EXHAUSTED,
+        "{waiting_max} changes wait to be read; watch again from the last token",
+    ),
+    problems.TooManyWatches: Entry(
+        "TOO_MANY_WATCHES", StatusCode.RESOURCE_EXHAUSTED, "{watches_max} watches are open here; try again"
     ),
     problems.NotServed: Entry("NOT_SERVED", StatusCode.UNIMPLEMENTED, "{method} is not served yet"),
     problems.MethodUnknown: Entry("METHOD_UNKNOWN", StatusCode.UNIMPLEMENTED, "there is no {method}"),
@@ -261,7 +275,7 @@ def _more(cause: Problem | Exception, entry: Entry, message: str, facts: Mapping
     if entry.code is StatusCode.NOT_FOUND:
         resource_type, fact = _RESOURCES[type(cause)]
         return [details.ResourceInfo(resource_type=resource_type, resource_name=facts[fact], description=message)]
-    if entry.code is _AWAY:
+    if entry.code is _AWAY or isinstance(cause, problems.WatchTooSlow | problems.TooManyWatches):
         return [_retry_after(RETRY_S)]
     if isinstance(cause, refusals.TooManyAttempts):
         return [_retry_after(cause.retry_after_s)]

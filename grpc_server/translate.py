@@ -158,7 +158,7 @@ def page_size(asked: int) -> int:
 def challenge_response(challenge: Challenge) -> auth_service_pb2.CreateChallengeResponse:
     """A challenge."""
     return auth_service_pb2.CreateChallengeResponse(
-        message=challenge.message, nonce=challenge.nonce, expires_at=_instant(challenge.expires_at)
+        message=challenge.message, nonce=challenge.nonce, expires_at=instant(challenge.expires_at)
     )
 
 
@@ -252,7 +252,7 @@ def _listed(vote: StoredVote) -> vote_service_pb2.Vote:
         weight=str(vote.weight),
         source=vote.source,
         transaction_signature=vote.transaction_signature or "",
-        created_at=_instant(vote.created_at),
+        created_at=instant(vote.created_at),
         weight_slot=vote.weight_slot,
     )
 
@@ -264,15 +264,20 @@ def market_response(market: Market, deadline: Deadline | None) -> market_service
 
 def register_response(market: Market, deadline: Deadline | None) -> market_service_pb2.RegisterMarketResponse:
     """The described market."""
-    return market_service_pb2.RegisterMarketResponse(market=market_pb2.Market(**_market_fields(market, deadline)))
+    return market_service_pb2.RegisterMarketResponse(market=market_message(market, deadline))
 
 
 def list_response(
     rows: Sequence[tuple[Market, Deadline | None]], next_page_token: str
 ) -> market_service_pb2.ListMarketsResponse:
     """One page of markets."""
-    markets = [market_pb2.Market(**_market_fields(market, deadline)) for market, deadline in rows]
+    markets = [market_message(market, deadline) for market, deadline in rows]
     return market_service_pb2.ListMarketsResponse(markets=markets, next_page_token=next_page_token)
+
+
+def market_message(market: Market, deadline: Deadline | None) -> market_pb2.Market:
+    """One market, as lists and watches have it."""
+    return market_pb2.Market(**_market_fields(market, deadline))
 
 
 def _market_fields(market: Market, deadline: Deadline | None) -> dict[str, Any]:
@@ -312,7 +317,8 @@ def _time(unix_s: int) -> Timestamp | None:
     return Timestamp(seconds=unix_s) if unix_s else None
 
 
-def _instant(instant: datetime) -> Timestamp:
+def instant(when: datetime) -> Timestamp:
+    """A time with its zone, as messages have it."""
     timestamp = Timestamp()
-    timestamp.FromDatetime(instant)
+    timestamp.FromDatetime(when)
     return timestamp

@@ -843,6 +843,19 @@ WHERE o.published_at IS NULL
 ORDER BY o.id
 LIMIT $1;
 
+-- name: market_changes
+-- What was told after $2 in each market of $1, at most $3 of each; one row without a change for who has heard all.
+SELECT e.epoch, w.market_id, o.seq, o.type, o.payload, o.created_at
+FROM unnest(cells($1), cells($2)) AS w (market_id, seq)
+CROSS JOIN feed_epoch AS e
+LEFT JOIN LATERAL (
+    SELECT seq, type, payload, created_at FROM feed_outbox
+    WHERE channel = 'market_' || w.market_id AND seq > w.seq::bigint
+    ORDER BY seq
+    LIMIT $3
+) AS o ON true
+ORDER BY w.market_id, o.seq;
+
 -- name: mark_published
 UPDATE feed_outbox SET published_at = now()
 WHERE id = ANY ($1::text[]::bigint[]) AND published_at IS NULL;

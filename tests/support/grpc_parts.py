@@ -56,6 +56,7 @@ from tests.support.grpc_failures import Failure as Failure
 from tests.support.grpc_failures import failure as failure
 from tests.support.grpc_failures import failure_of as failure_of
 from tests.support.grpc_operators import OperatorRows
+from tests.support.told import ToldRows
 from tests.support.vote_logs import VoteLogs
 
 SERVICE_KEY = "a service key for tests only"
@@ -329,6 +330,7 @@ class Served:
     aggregations: AggregationRows
     operators: OperatorRows
     revoked: Revoked
+    told: ToldRows
 
     def bearer(self, person: Person | None, tier: Tier = Tier.WALLET) -> tuple[tuple[str, str], ...]:
         """Metadata that says who is calling."""
@@ -347,12 +349,14 @@ async def served(
     port: int = 0,
     webhooks: Webhooks | None = None,
     alerts: AlertBook | None = None,
+    bookmark_s: float = 15.0,
 ) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
     revocations = Revoked()
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     events, desk, aggregations = EventRows(), Desk(), AggregationRows()
     operators = OperatorRows(town.markets)
+    told = ToldRows(town.markets, NEXT_DEADLINE)
     numbers = itertools.count(1)
     tokens = Tokens(
         signing_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
@@ -363,6 +367,7 @@ async def served(
         accounts=accounts,
         positions=positions,
         book=town,
+        feed=told,
         votes=town.votes,
         events=events,
         reconciliation=desk,
@@ -386,12 +391,12 @@ async def served(
         program_id=PROGRAM_ID,
         signer=SIGNER,
     )
-    settings = ServerSettings(b"p" * 32, port=port, reflection=reflection, in_flight_max=in_flight_max)
+    settings = ServerSettings(b"p" * 32, "127.0.0.1", port, reflection, in_flight_max, bookmark_s)
     server = build_server(parts, settings)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             behind = (town, accounts, positions, clock, tokens, events, desk, aggregations, operators, revocations)
-            yield Served(server, channel, *behind)
+            yield Served(server, channel, *behind, told)
     finally:
         await server.stop(0)
