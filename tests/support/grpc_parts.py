@@ -50,6 +50,7 @@ from tests.support.grpc_accounts import Accounts as Accounts
 from tests.support.grpc_accounts import Positions as Positions
 from tests.support.grpc_aggregations import AggregationRows
 from tests.support.grpc_attempts import Attempts
+from tests.support.grpc_clock import Clock as Clock
 from tests.support.grpc_events import EVENT_TYPES, Desk, EventRows
 from tests.support.grpc_events import START_S as START_S
 from tests.support.grpc_failures import Failure as Failure
@@ -65,22 +66,6 @@ PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
 SIGNER = ReceiptSigner(signing_key(Ed25519PrivateKey.generate()))
 NEXT_DEADLINE = Deadline(START_S + 300, ClockName.CHAIN)
 CONFIG = ChainConfig(7, Wallet("1" * 32), Wallet("1" * 32), 7000, 6000, 259_200, False, True, True)
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.at_s = float(START_S)
-
-    def now_s(self) -> int:
-        return int(self.at_s)
-
-    def monotonic_s(self) -> float:
-        return self.at_s
-
-    def utc_now(self) -> datetime:
-        return datetime.fromtimestamp(self.at_s, UTC)
 
 
 class Person:
