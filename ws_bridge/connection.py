@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ws_bridge.hub import Hub
+from ws_bridge.packets import Packet
+from ws_bridge.parcels import Parcel
 from ws_bridge.ports import Tokens
 from ws_bridge.session import Close, CloseCode, Join, Leave, ReadSnapshot, Send, Session, Verify
 from ws_bridge.snapshots import SnapshotDesk
-from ws_bridge.subscription import Numbered, Sheet
+from ws_bridge.subscription import Sheet
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +26,8 @@ class Wire(Protocol):
         """Bytes written but not yet taken by the kernel."""
         ...
 
-    def write(self, texts: list[str]) -> None:
-        """Queue text frames in order; a socket that is closing takes none."""
+    def write(self, packets: Sequence[Packet]) -> None:
+        """Queue frames in order; a socket that is closing takes none."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -93,9 +95,14 @@ class Connection:
 
     # from the hub and the desk
 
-    def published(self, message: Numbered) -> None:
-        """A live message; written at the next flush."""
-        self.session.published(message)
+    def published(self, parcel: Parcel) -> None:
+        """Live messages; written at the next flush."""
+        self.session.published(parcel)
+
+    def unnumbered(self, channel: str, told: Packet) -> None:
+        """A message that may be missed: only a client that has taken everything so far is told."""
+        if not self._wire.backlog_bytes:
+            self.session.unnumbered(channel, told)
 
     def history_lost(self) -> None:
         """Messages may be missing."""
@@ -117,19 +124,19 @@ class Connection:
             return
         self._flushing = True
         try:
-            texts: list[str] = []
+            packets: list[Packet] = []
             while effects := self.session.take():
                 for effect in effects:
-                    self._carry_out(effect, texts)
-            self._write(texts)
+                    self._carry_out(effect, packets)
+            self._write(packets)
             self._arm()
         finally:
             self._flushing = False
 
-    def _carry_out(self, effect: object, texts: list[str]) -> None:
+    def _carry_out(self, effect: object, packets: list[Packet]) -> None:
         match effect:
-            case Send(text):
-                texts.append(text)
+            case Send(packet):
+                packets.append(packet)
             case Verify(token):
                 self._verify(token)
             case Join(channel):
@@ -138,12 +145,20 @@ class Connection:
             case Leave(channel):
                 self._channels.pop(channel, None)
                 self._around.hub.leave(channel, self)
-            case ReadSnapshot(channel, ticket, instead_of):
-                self._around.desk.request(channel, ticket, self, instead_of)
+            case ReadSnapshot():
+                self._read(effect)
             case Close(code, reason):
-                self._write(texts)
-                texts.clear()
+                self._write(packets)
+                packets.clear()
                 self._wire.close(code, reason)
+
+    def _read(self, wish: ReadSnapshot) -> None:
+        """What the client missed if that is known, else the present state."""
+        missed = None if wish.since is None else self._around.hub.history.since(wish.channel, wish.since)
+        if missed is None:
+            self._around.desk.request(wish.channel, wish.ticket, self, wish.instead_of)
+        else:
+            self.session.resumed(wish.channel, wish.ticket, missed, self._wall_s())
 
     def _verify(self, token: str) -> None:
         try:
@@ -153,10 +168,10 @@ class Connection:
         else:
             self.session.verified(caller, self._wall_s())
 
-    def _write(self, texts: list[str]) -> None:
+    def _write(self, packets: list[Packet]) -> None:
         """Write what has gathered; a client that has not taken the last 256 KiB is closed instead (T62)."""
-        if texts:
-            self._wire.write(texts)
+        if packets:
+            self._wire.write(packets)
             if self._wire.backlog_bytes > self._around.backlog_bytes_max and not self.session.closed:
                 log.info("closing a slow consumer with %d bytes of backlog", self._wire.backlog_bytes)
                 self.session.close(CloseCode.SLOW_CONSUMER, "slow consumer")

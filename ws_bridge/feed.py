@@ -19,6 +19,8 @@ from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.relay import FEED_STREAM
 
 ENTRIES_AT_ONCE_MAX = 500
+EARLIER_ENTRIES_MAX = 5_000
+"""About 3 MB; read once, so that clients of a bridge that has ended resume at another one."""
 BLOCK_MS = 1_000
 ANSWER_TIMEOUT_S = 5.0
 BEGINNING = "0-0"
@@ -47,14 +49,22 @@ class RedisFeed:
         """Whether the last exchange with Redis succeeded."""
         return self._connected
 
-    async def open(self) -> None:
-        """Take the start position."""
+    async def open(self) -> Sequence[FeedEntry]:
+        """Take the start position; the entries before it are for clients that come from another process."""
         try:
             await self._take_position()
+            earlier = await self._earlier()
         except (RedisError, OSError) as error:
             self._lose_connection(error)
-        else:
-            self._connected = True
+            return ()
+        self._connected = True
+        return earlier
+
+    async def _earlier(self) -> Sequence[FeedEntry]:
+        if not self._anchored:
+            return ()
+        newest = cast(Entries, await self._redis.xrevrange(self._stream, str(self._last_id), count=EARLIER_ENTRIES_MAX))
+        return _parse(list(reversed(newest)))
 
     async def next_batch(self) -> Batch:
         """The next entries, at the latest after one blocking read of a second."""

@@ -6,20 +6,26 @@ connection together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ws_bridge import frames
+from ws_bridge.history import History
+from ws_bridge.packets import Packet
+from ws_bridge.parcels import Numbered, Parcel, numbered, parcels
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.snapshots import SnapshotDesk
-from ws_bridge.subscription import Numbered
 
 
 class Member(Protocol):
     """A connection as the hub sees it; must be hashable by identity."""
 
-    def published(self, message: Numbered) -> None:
-        """Take a message of a joined channel; nothing is written before `flush`."""
+    def published(self, parcel: Parcel) -> None:
+        """Take messages of a joined channel; nothing is written before `flush`."""
+        ...
+
+    def unnumbered(self, channel: str, told: Packet) -> None:
+        """Take a message that may be missed; nothing is written before `flush`."""
         ...
 
     def history_lost(self) -> None:
@@ -34,10 +40,17 @@ class Member(Protocol):
 class Hub:
     """The index and the fan-out. Everything happens in one thread, between two turns of the loop."""
 
-    def __init__(self, desk: SnapshotDesk, encode: Callable[[FeedEntry], str] = frames.numbered) -> None:
-        self._desk, self._encode = desk, encode
+    def __init__(
+        self, desk: SnapshotDesk, history: History, encode: Callable[[FeedEntry], str] = frames.numbered
+    ) -> None:
+        self._desk, self.history, self._encode = desk, history, encode
         self._topics: dict[str, dict[Member, None]] = {}
         self._members: dict[Member, None] = {}
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All channels that somebody listens to."""
+        return tuple(self._topics)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -66,21 +79,49 @@ class Hub:
             if not topic:
                 del self._topics[channel]
 
+    def remember(self, entries: Iterable[FeedEntry]) -> None:
+        """Messages from before the first connection, for clients that had them from another process."""
+        for entry in entries:
+            self.history.record(numbered(entry, self._encode))
+
     def deliver(self, batch: Batch) -> None:
-        """Pass on what one read of the feed brought."""
+        """Pass on what one tick of the feed brought, all at once."""
+        for member in self.distribute(batch):
+            member.flush()
+
+    def distribute(self, batch: Batch) -> tuple[Member, ...]:
+        """Hand over what one tick brought; who has to be flushed. Whoever flushes earlier changes no order."""
         touched: dict[Member, None] = {}
         if batch.history_lost:
-            self._desk.outdate_all()
-            for member in self.members:
-                member.history_lost()
-            touched.update(self._members)
-        for entry in batch.entries:
-            self._desk.outdate(entry.channel)
-            topic = self._topics.get(entry.channel)
+            self._lose_history(touched)
+        for channel, messages in self._encoded(batch.entries).items():
+            self._desk.outdate(channel)
+            topic = self._topics.get(channel)
             if topic:
-                message = Numbered(entry.channel, entry.epoch, entry.seq, self._encode(entry))
-                for member in topic:
-                    member.published(message)
+                for parcel in parcels(messages):
+                    for member in topic:
+                        member.published(parcel)
                 touched.update(topic)
-        for member in touched:
+        return tuple(touched)
+
+    def tell(self, channel: str, told: Packet) -> None:
+        """Pass on a message that may be missed."""
+        for member in tuple(self._topics.get(channel, ())):
+            member.unnumbered(channel, told)
             member.flush()
+
+    def _lose_history(self, touched: dict[Member, None]) -> None:
+        self.history.clear()
+        self._desk.outdate_all()
+        for member in self.members:
+            member.history_lost()
+        touched.update(self._members)
+
+    def _encoded(self, entries: Iterable[FeedEntry]) -> dict[str, list[Numbered]]:
+        """By channel, in order, and in the history before anybody hears of them."""
+        by_channel: dict[str, list[Numbered]] = {}
+        for entry in entries:
+            message = numbered(entry, self._encode)
+            self.history.record(message)
+            by_channel.setdefault(entry.channel, []).append(message)
+        return by_channel

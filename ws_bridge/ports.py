@@ -147,8 +147,11 @@ class Feed(Protocol):
         """Whether the last exchange with the log succeeded."""
         ...
 
-    async def open(self) -> None:
-        """Take the start position; without the log it returns all the same, and the first batch says `history_lost`."""
+    async def open(self) -> Sequence[FeedEntry]:
+        """Take the start position and return the newest entries before it, in order.
+
+        Without the log it returns none all the same, and the first batch says `history_lost`.
+        """
         ...
 
     async def next_batch(self) -> Batch:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -21,7 +21,9 @@ from websockets.typing import Origin, Subprotocol
 from ws_bridge import frames
 from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol, transport_logger
-from ws_bridge.hub import Hub
+from ws_bridge.history import History, HistoryBounds
+from ws_bridge.hub import Hub, Member
+from ws_bridge.packets import Packet, write_packets
 from ws_bridge.ports import Feed, Snapshots, Tokens
 from ws_bridge.session import CloseCode, Limits, Session
 from ws_bridge.snapshots import SnapshotDesk, SnapshotReader
@@ -33,6 +35,8 @@ PONG_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 5.0
 NOTSENT_LOWAT_BYTES = 128 * 1024
 """Without it the kernel takes up to 4 MB for a client that reads nothing, and hides it for seconds."""
+FLUSHED_AT_ONCE_MAX = 500
+"""About 5 ms of writes; then sockets that want something are served before the fan-out goes on."""
 RECONNECT_FIRST_MS = 500
 RECONNECT_SPREAD_MS = 5_000
 
@@ -48,6 +52,11 @@ class BridgeSettings:
     origins: Sequence[str] | None = None
     connections_max: int = 20_000
     backlog_bytes_max: int = 256 * 1024
+    tick_s: float = 0.01
+    """How long messages gather after a fan-out before the next; the first after a silence goes at once."""
+    history: HistoryBounds = field(default_factory=HistoryBounds)
+    shares_port: bool = False
+    """Several processes may listen on the port; the kernel spreads connections over them."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -62,10 +71,9 @@ class SocketWire:
         """What the kernel has not taken; the documented way to see a slow peer (websockets, topics/broadcast)."""
         return self._socket.transport.get_write_buffer_size()
 
-    def write(self, texts: list[str]) -> None:
-        """Queue frames; `broadcast` writes at once, never waits, and skips a socket that is closing."""
-        for text in texts:
-            broadcast((self._socket,), text)
+    def write(self, packets: Sequence[Packet]) -> None:
+        """Queue frames in one write; a socket that is closing takes none."""
+        write_packets(self._socket, packets)
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; a client that reads nothing is cut off after 5 s."""
@@ -120,7 +128,7 @@ class Bridge:
         """Take the feed's position, then listen: no message between both can be missed. OSError: the port is taken."""
         self._reader = SnapshotReader(self._snapshots, self._wall_s)
         self._around = self._surroundings(self._reader.desk)
-        await self._feed.open()
+        self._around.hub.remember(await self._feed.open())
         self._pump = asyncio.create_task(self._run_feed(self._around), name="feed")
         try:
             self._server = await self._listen()
@@ -156,12 +164,18 @@ class Bridge:
     async def _run_feed(self, around: Surroundings) -> None:
         while True:
             batch = await self._feed.next_batch()
-            around.hub.deliver(batch)
+            ends_s = asyncio.get_running_loop().time() + self._settings.tick_s
+            await _flush(around.hub.distribute(batch))
             around.desk.sweep()
+            around.hub.history.sweep()
+            if batch.entries:
+                await asyncio.sleep(max(0.0, ends_s - asyncio.get_running_loop().time()))
 
     def _surroundings(self, desk: SnapshotDesk) -> Surroundings:
-        call_later = asyncio.get_running_loop().call_later
-        return Surroundings(Hub(desk), desk, self._tokens, self._wall_s, call_later, self._settings.backlog_bytes_max)
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+        hub = Hub(desk, History(self._settings.history, loop.time))
+        return Surroundings(hub, desk, self._tokens, self._wall_s, call_later, self._settings.backlog_bytes_max)
 
     # the sockets
 
@@ -172,6 +186,7 @@ class Bridge:
             self._serve,
             settings.host,
             settings.port,
+            reuse_port=settings.shares_port or None,
             origins=origins,
             select_subprotocol=_subprotocol,
             compression=None,
@@ -249,6 +264,15 @@ class Bridge:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _flush(members: Sequence[Member]) -> None:
+    """Write what has been handed over; a connection that asks for something meanwhile is simply written to earlier."""
+    for begin in range(0, len(members), FLUSHED_AT_ONCE_MAX):
+        if begin:
+            await asyncio.sleep(0)
+        for member in members[begin : begin + FLUSHED_AT_ONCE_MAX]:
+            member.flush()
 
 
 def _handshake(request: Request) -> Handshake | None:

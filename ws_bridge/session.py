@@ -14,8 +14,10 @@ from itertools import count
 from ws_bridge import frames
 from ws_bridge.channels import NAME_LENGTH_MAX, Channel, Kind, MalformedChannel, parse_channel
 from ws_bridge.frames import ClientMessage, MalformedMessage, Position
+from ws_bridge.packets import Packet, packet
+from ws_bridge.parcels import Numbered, Parcel
 from ws_bridge.ports import Caller
-from ws_bridge.subscription import Numbered, Sheet, Subscription
+from ws_bridge.subscription import Sheet, Subscription
 
 
 class CloseCode(enum.IntEnum):
@@ -43,9 +45,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Write one text frame."""
+    """Write one or more text frames."""
 
-    text: str
+    packet: Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,16 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class ReadSnapshot:
-    """Answer with `snapshot` or `snapshot_failed` and the same ticket.
+    """Answer with `resumed`, at once, or with `snapshot` or `snapshot_failed`, and the same ticket.
 
-    The read must have begun after the last message of the channel, and must not be `instead_of`, which did not fit.
+    `resumed` takes everything that came after `since`. The read of a snapshot must have begun after the last message of
+    the channel, and must not be `instead_of`, which did not fit.
     """
 
     channel: str
     ticket: int
     instead_of: Sheet | None = None
+    since: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +177,30 @@ class Session:
 
     # inputs: the feed
 
-    def published(self, message: Numbered) -> None:
-        """A live message of a joined channel."""
-        subscription = self._subscriptions.get(message.channel)
+    def published(self, parcel: Parcel) -> None:
+        """Live messages of a joined channel."""
+        subscription = self._subscriptions.get(parcel.channel)
         if subscription is None or self.closed:
             return
-        out: list[str] = []
-        if subscription.published(message, out):
+        out: list[Packet] = []
+        if subscription.published(parcel, out):
             self._ask(subscription)
-        for text in out:
-            self._effects.append(Send(text))
+        for each in out:
+            self._effects.append(Send(each))
+
+    def unnumbered(self, channel: str, told: Packet) -> None:
+        """A message that may be missed (decisions F2): only who holds the channel's present state is told."""
+        subscription = self._subscriptions.get(channel)
+        if subscription is not None and subscription.is_live:
+            self._do(Send(told))
+
+    def resumed(self, channel: str, ticket: int, missed: Sequence[Numbered], now_s: float) -> None:
+        """The answer to `ReadSnapshot` when everything since its position is known."""
+        subscription = self._awaiting(channel, ticket)
+        if subscription is not None:
+            out: list[Packet] = []
+            subscription.resumed(missed, now_s, out)
+            self._send(out)
 
     def snapshot(self, channel: str, ticket: int, sheet: Sheet | None, now_s: float) -> None:
         """The answer to `ReadSnapshot`; None: nobody knows this market. Answers to older tickets are ignored."""
@@ -193,11 +211,10 @@ class Session:
             self._drop(channel)
             self._error("MARKET_NOT_FOUND", "no such market", now_s, channel)
             return
-        out: list[str] = []
+        out: list[Packet] = []
         if subscription.snapshot(sheet, now_s, out):
             self._ask(subscription, instead_of=sheet)
-        for text in out:
-            self._say(text)
+        self._send(out)
 
     def snapshot_failed(self, channel: str, ticket: int, now_s: float) -> None:
         """No snapshot could be read: a new subscription ends with an ERROR, an older one would be a silent gap."""
@@ -292,7 +309,7 @@ class Session:
             self.close(CloseCode.RESYNC, "state and messages do not meet")
             return
         subscription.ticket = next(self._tickets)
-        self._do(ReadSnapshot(subscription.channel, subscription.ticket, instead_of))
+        self._do(ReadSnapshot(subscription.channel, subscription.ticket, instead_of, subscription.resume))
 
     def _awaiting(self, channel: str, ticket: int) -> Subscription | None:
         subscription = self._subscriptions.get(channel)
@@ -319,7 +336,11 @@ class Session:
         self._say(frames.error(reason, message, now_s, channel))
 
     def _say(self, text: str) -> None:
-        self._do(Send(text))
+        self._do(Send(packet(text)))
+
+    def _send(self, packets: Sequence[Packet]) -> None:
+        for each in packets:
+            self._do(Send(each))
 
     def _do(self, effect: Effect) -> None:
         if not self.closed:

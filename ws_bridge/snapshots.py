@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ws_bridge import frames
 from ws_bridge.frames import Position
+from ws_bridge.packets import packet
 from ws_bridge.ports import Snapshot, Snapshots
 from ws_bridge.subscription import Sheet
 
@@ -161,4 +162,4 @@ class SnapshotReader:
 
     def _sheet(self, channel: str, state: Snapshot) -> Sheet:
         text = frames.snapshot(channel, state, self._wall_s())
-        return Sheet(channel, Position(state.epoch, state.seq), text)
+        return Sheet(channel, Position(state.epoch, state.seq), packet(text))

@@ -7,10 +7,13 @@ it is always contiguous: a snapshot of seq S is followed by S + 1, S + 2, ... of
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ws_bridge import frames
 from ws_bridge.frames import Position
+from ws_bridge.packets import Packet, packet
+from ws_bridge.parcels import Numbered, Parcel
 
 JOIN_BUFFER_MESSAGES_MAX = 512
 """Live messages that may wait for one snapshot; more are forgotten, which shows as a gap and asks for a newer one."""
@@ -20,22 +23,12 @@ SNAPSHOT_ATTEMPTS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
-    """A live message, encoded once for all subscribers."""
-
-    channel: str
-    epoch: str
-    seq: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Sheet:
     """A snapshot, encoded once for all that asked while it was being read."""
 
     channel: str
     position: Position
-    text: str
+    packet: Packet
 
 
 class Subscription:
@@ -50,39 +43,64 @@ class Subscription:
         self._joining = True
         self._buffer: deque[Numbered] = deque(maxlen=JOIN_BUFFER_MESSAGES_MAX)
 
-    def published(self, message: Numbered, out: list[str]) -> bool:
-        """Take a live message: pass it on, drop it as known, or find that something before it is missing."""
+    def published(self, parcel: Parcel, out: list[Packet]) -> bool:
+        """Take live messages: pass them on, drop what is known, or find that something before them is missing."""
         if self._joining:
-            self._buffer.append(message)
+            self._buffer.extend(parcel.messages)
             return False
         assert self.position is not None
-        if message.epoch == self.position.epoch:
-            if message.seq <= self.position.seq:
-                return False  # the notifier repeats itself after a crash
-            if message.seq == self.position.seq + 1:
-                self.position = Position(message.epoch, message.seq)
-                out.append(message.text)
-                return False
+        if parcel.epoch == self.position.epoch and parcel.first <= self.position.seq + 1:
+            self._pass_on(parcel, out)
+            return False
         self.rejoin()
-        self._buffer.append(message)
+        self._buffer.extend(parcel.messages)
         return True
+
+    def _pass_on(self, parcel: Parcel, out: list[Packet]) -> None:
+        """The notifier repeats itself after a crash, so the first ones may be known."""
+        assert self.position is not None
+        if parcel.last <= self.position.seq:
+            return
+        if parcel.first == self.position.seq + 1:
+            out.append(parcel.packet)
+        else:
+            out.extend(message.packet for message in parcel.messages if message.seq > self.position.seq)
+        self.position = Position(parcel.epoch, parcel.last)
 
     def rejoin(self) -> None:
         """Go back to joining: nothing more is passed on before a new snapshot."""
         self._joining, self._resume, self.attempts = True, None, 0
         self._buffer.clear()
 
-    def snapshot(self, sheet: Sheet, now_s: float, out: list[str]) -> bool:
+    @property
+    def is_live(self) -> bool:
+        """Whether messages are passed on at once."""
+        return not self._joining
+
+    @property
+    def resume(self) -> Position | None:
+        """What the client says to hold, until the first answer."""
+        return self._resume
+
+    def resumed(self, missed: Sequence[Numbered], now_s: float, out: list[Packet]) -> None:
+        """Take exactly what came after `resume`, up to the newest message there is."""
+        assert self._joining and self._resume is not None and not self._buffer
+        out.append(packet(frames.confirmed(self.channel, self.requested, self._resume, True, now_s)))
+        out.extend(message.packet for message in missed)
+        self.position = Position(self._resume.epoch, missed[-1].seq) if missed else self._resume
+        self._joining, self._resume, self.attempts = False, None, 0
+
+    def snapshot(self, sheet: Sheet, now_s: float, out: list[Packet]) -> bool:
         """Take the snapshot asked for; it is passed on only when the waiting messages continue it."""
         tail = None if self._is_behind(sheet) else self._tail(sheet)
         if tail is None:
             self.attempts += 1
             return True
         recovered = self._resume == sheet.position
-        out.append(frames.confirmed(self.channel, self.requested, sheet.position, recovered, now_s))
+        out.append(packet(frames.confirmed(self.channel, self.requested, sheet.position, recovered, now_s)))
         if not recovered:
-            out.append(sheet.text)
-        out.extend(message.text for message in tail)
+            out.append(sheet.packet)
+        out.extend(message.packet for message in tail)
         self.position = Position(sheet.position.epoch, sheet.position.seq + len(tail))
         self._joining, self._resume, self.attempts = False, None, 0
         self._buffer.clear()

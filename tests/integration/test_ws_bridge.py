@@ -275,7 +275,7 @@ async def test_a_client_that_reads_nothing_is_closed_with_4101_and_the_others_mi
 ) -> None:
     book.filler = "x" * 64 * 1024
     messages = 400
-    settings = BridgeSettings(backlog_bytes_max=64 * 1024)
+    settings = BridgeSettings(backlog_bytes_max=64 * 1024, tick_s=0)
     path = f"/ws?channels={CHANNEL}"
     async with running_bridge(valkey, book, settings) as running, running.notifier(), running.browser(path) as quick:
         await quick.expect(*JOINED)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.feed import NOW_S, Passes
 from ws_bridge.connection import Connection, Surroundings
+from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub
+from ws_bridge.packets import Packet
 from ws_bridge.session import Limits, Session
 from ws_bridge.snapshots import Read, SnapshotDesk
 
@@ -23,10 +25,10 @@ class Line:
         self.closed: tuple[int, str] | None = None
         self.backlog_bytes = 0
 
-    def write(self, texts: list[str]) -> None:
+    def write(self, packets: Sequence[Packet]) -> None:
         """Wire."""
         if self.closed is None:
-            self.told.extend(json.loads(text.encode()) for text in texts)
+            self.told.extend(json.loads(text.encode()) for each in packets for text in each.texts)
 
     def close(self, code: int, reason: str) -> None:
         """Wire."""
@@ -57,12 +59,14 @@ class Alarm:
 class Stage:
     """A hub, its desk and a clock; reads begin and end, and time passes, when the test says so."""
 
-    def __init__(self, passes: Passes | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, passes: Passes | None = None, limits: Limits | None = None, bounds: HistoryBounds | None = None
+    ) -> None:
         self.now_s = float(NOW_S)
         self.limits = limits or Limits()
         self.begun: list[Read] = []
         self.desk = SnapshotDesk(self.begun.append, lambda: self.now_s)
-        self.hub = Hub(self.desk)
+        self.hub = Hub(self.desk, History(bounds or HistoryBounds(), lambda: self.now_s))
         self._alarms: list[Alarm] = []
         self._around = Surroundings(
             self.hub, self.desk, passes or Passes(), lambda: self.now_s, self._call_later, BACKLOG_BYTES_MAX

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from tests.support.feed import MARKET, OTHER_MARKET, Book, Row, State
 from tests.support.wire import Stage
 from ws_bridge import frames
 from ws_bridge.frames import Position
+from ws_bridge.packets import packet
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.snapshots import Read
 from ws_bridge.subscription import Sheet
@@ -42,6 +44,10 @@ class Reader:
         self.client.say("unsubscribe", channels=[channel])
         self.check()
         self.held.pop(channel, None)
+
+    def known(self) -> list[tuple[str, Held | None]]:
+        """What it would resume from: a subscription that was never answered keeps what it began with."""
+        return [(channel, held or self._resumed.get(channel)) for channel, held in self.held.items()]
 
     def check(self) -> None:
         for message in self.client.line.take():
@@ -123,8 +129,7 @@ class World:
     def feed(self, pick: int) -> None:
         rows = self.stream[self.read_to : self.read_to + 1 + pick % 4]
         self.read_to += len(rows)
-        entries = tuple(FeedEntry(r.channel, r.epoch, r.seq, r.type, "", r.payload) for r in rows)
-        self.stage.hub.deliver(Batch(entries, self.lost))
+        self.stage.hub.deliver(Batch(_entries(rows), self.lost))
         self.lost = False
 
     def flush_stream(self, _pick: int) -> None:
@@ -157,6 +162,17 @@ class World:
         open_readers = [reader for reader in self.readers if reader.client.line.closed is None]
         return open_readers[pick % len(open_readers)] if open_readers else None
 
+    def restart(self, _pick: int) -> None:
+        """The bridge dies; its successor reads what the stream still holds, and every client comes back."""
+        self.stage, self.reads, self.lost = Stage(), [], False
+        self.stage.hub.remember(_entries(self.stream))
+        self.read_to = len(self.stream)
+        former, self.readers = self.readers, []
+        for reader in former:
+            self.readers.append(back := Reader(self))
+            for channel, held in reader.known():
+                back.subscribe(channel, held)
+
     def subscribe(self, pick: int) -> None:
         if reader := self.reader(pick):
             channel = CHANNELS[pick % len(CHANNELS)]
@@ -173,7 +189,7 @@ class World:
             self.readers.remove(reader)
             back = Reader(self)
             self.readers.append(back)
-            for channel, held in reader.held.items():
+            for channel, held in reader.known():
                 back.subscribe(channel, held)
 
     def check(self) -> None:
@@ -192,8 +208,12 @@ class World:
             self.check()
 
 
+def _entries(rows: Sequence[Row]) -> tuple[FeedEntry, ...]:
+    return tuple(FeedEntry(r.channel, r.epoch, r.seq, r.type, "", r.payload) for r in rows)
+
+
 def _sheet(channel: str, state: State) -> Sheet:
-    return Sheet(channel, Position(state.epoch, state.seq), frames.snapshot(channel, state, 0))
+    return Sheet(channel, Position(state.epoch, state.seq), packet(frames.snapshot(channel, state, 0)))
 
 
 STEPS: dict[str, Callable[[World, int], None]] = {
@@ -211,6 +231,7 @@ STEPS: dict[str, Callable[[World, int], None]] = {
         "flush_stream",
         "lose_entry",
         "lose_database_history",
+        "restart",
     )
 }
 USUAL = ["commit", "relay", "feed", "feed", "read_state", "answer"]
@@ -218,6 +239,7 @@ MIXES = (
     [*USUAL, "subscribe", "unsubscribe", "connect", "reconnect"],
     [*USUAL, *USUAL, "subscribe", "reconnect", "flush_stream"],
     [*USUAL, *USUAL, "subscribe", "lose_entry"],
+    [*USUAL, "connect", "subscribe", "reconnect", "restart"],
     [*USUAL, *USUAL, *STEPS],
 )
 SCHEDULES = st.sampled_from(MIXES).flatmap(
@@ -225,9 +247,21 @@ SCHEDULES = st.sampled_from(MIXES).flatmap(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(SCHEDULES)
 def test_every_client_ends_with_the_present_state_and_saw_no_gap_on_the_way(schedule: list[tuple[str, int]]) -> None:
+    live_through(schedule)
+
+
+@pytest.mark.long
+@settings(max_examples=10_000, deadline=None)
+@given(SCHEDULES)
+def test_ten_thousand_schedules_leave_no_client_with_a_gap_or_a_repetition(schedule: list[tuple[str, int]]) -> None:
+    live_through(schedule)
+
+
+def live_through(schedule: list[tuple[str, int]]) -> None:
+    """A schedule step by step, then until nothing is under way."""
     world = World()
     world.connect(0)
     world.connect(0)

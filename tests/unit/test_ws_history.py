@@ -1,0 +1,104 @@
+"""What is kept for clients that come back: exact or nothing, and bounded."""
+
+from __future__ import annotations
+
+from tests.support.feed import MARKET
+from tests.support.wire import Stage
+from ws_bridge.frames import Position
+from ws_bridge.history import History, HistoryBounds
+from ws_bridge.packets import packet, text_frame
+from ws_bridge.parcels import Numbered, parcels
+from ws_bridge.ports import Batch, FeedEntry
+
+CHANNEL = f"market_{MARKET}"
+
+
+def message(seq: int, epoch: str = "e1", channel: str = CHANNEL) -> Numbered:
+    return Numbered(channel, epoch, seq, packet("x" * 100))
+
+
+def recorded(*messages: Numbered, bounds: HistoryBounds | None = None) -> History:
+    history = History(bounds or HistoryBounds(), lambda: 0.0)
+    for each in messages:
+        history.record(each)
+    return history
+
+
+def seqs(history: History, seq: int, epoch: str = "e1", channel: str = CHANNEL) -> list[int] | None:
+    missed = history.since(channel, Position(epoch, seq))
+    return None if missed is None else [each.seq for each in missed]
+
+
+def test_what_was_missed_is_told_exactly_or_not_at_all() -> None:
+    history = recorded(*map(message, range(5, 9)))
+    assert seqs(history, 4) == [5, 6, 7, 8]
+    assert seqs(history, 6) == [7, 8]
+    assert seqs(history, 8) == []
+    assert seqs(history, 3) is None, "message 4 is not there"
+    assert seqs(history, 9) is None, "the client has more than this process"
+    assert seqs(history, 6, epoch="e2") is None
+    assert seqs(history, 6, channel="votes_other") is None
+
+
+def test_a_gap_and_another_epoch_end_what_can_be_resumed() -> None:
+    history = recorded(message(1), message(2), message(4))
+    assert (seqs(history, 2), seqs(history, 3)) == (None, [4])
+    history.record(message(5, epoch="e2"))
+    assert (seqs(history, 4), seqs(history, 4, epoch="e2")) == (None, [5])
+
+
+def test_what_the_notifier_repeats_is_kept_once() -> None:
+    assert seqs(recorded(message(1), message(2), message(1), message(2), message(3)), 0) == [1, 2, 3]
+
+
+def test_count_bytes_and_age_bound_what_is_kept() -> None:
+    few = recorded(*map(message, range(1, 11)), bounds=HistoryBounds(messages_max=3))
+    assert (seqs(few, 6), seqs(few, 7)) == (None, [8, 9, 10])
+    small = recorded(message(1, channel="votes_a"), message(1, channel="votes_b"), bounds=HistoryBounds(bytes_max=300))
+    assert (seqs(small, 0, channel="votes_a"), seqs(small, 0, channel="votes_b")) == (None, [1])
+    assert small.held_bytes <= 300
+    now = [0.0]
+    old = History(HistoryBounds(age_max_s=10), lambda: now[0])
+    old.record(message(1))
+    now[0] = 9.0
+    old.record(message(2))
+    now[0] = 12.0
+    old.record(message(3))
+    assert (seqs(old, 0), seqs(old, 1)) == (None, [2, 3])
+    now[0] = 30.0
+    old.sweep()
+    assert (seqs(old, 3), old.held_bytes) == (None, 0)
+
+
+def test_a_client_that_comes_back_gets_precisely_what_it_missed_and_nothing_is_read() -> None:
+    stage = Stage()
+    entries = tuple(FeedEntry(CHANNEL, "e1", seq, "VOTE_UPDATE", "t", {"likes": seq}) for seq in range(1, 6))
+    stage.hub.deliver(Batch(entries))
+    client = stage.connect()
+    client.line.take()
+    client.say("subscribe", channels=[CHANNEL], resume={CHANNEL: {"epoch": "e1", "seq": 2}})
+    confirmed, *missed = client.line.take()
+    assert (confirmed["type"], confirmed["recovered"], confirmed["seq"]) == ("SUBSCRIPTION_CONFIRMED", True, 2)
+    assert [each["seq"] for each in missed] == [3, 4, 5]
+    assert stage.begun == []
+
+
+def test_after_a_loss_nothing_is_resumed() -> None:
+    stage = Stage()
+    stage.hub.deliver(Batch((FeedEntry(CHANNEL, "e1", 1, "VOTE_UPDATE", "t", {"likes": 1}),)))
+    stage.hub.deliver(Batch(history_lost=True))
+    client = stage.connect()
+    client.say("subscribe", channels=[CHANNEL], resume={CHANNEL: {"epoch": "e1", "seq": 1}})
+    assert len(stage.begun) == 1
+
+
+def test_messages_of_a_tick_travel_as_one_parcel_unless_a_number_is_missing() -> None:
+    together = list(parcels([message(1), message(2), message(4), message(5, epoch="e2")]))
+    assert [(each.first, each.last, each.epoch) for each in together] == [(1, 2, "e1"), (4, 4, "e1"), (5, 5, "e2")]
+    assert together[0].packet.frames == packet("x" * 100).frames * 2
+
+
+def test_frames_have_the_three_lengths_of_the_protocol() -> None:
+    assert text_frame(b"x" * 125)[:2] == b"\x81\x7d"
+    assert text_frame(b"x" * 126)[:4] == b"\x81\x7e\x00\x7e"
+    assert text_frame(b"x" * 65_536)[:10] == b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"
