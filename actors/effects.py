@@ -26,8 +26,12 @@ def change_of(
     deadline: Deadline | None,
     rules: Rules,
 ) -> Change:
-    """The transaction that takes `before` to `after`; the version moves on by one, the feed sequences as announced."""
-    after, feed = announce(before, after, version=(before.version if before else 0) + 1)
+    """The transaction that takes `before` to `after`; the version moves on by one, the feed sequences as announced.
+
+    The version is the stored one's successor: only a market that somebody else wrote has another one than `before`.
+    """
+    tells_all = any(isinstance(event, ev.MarketReloaded) and event.was_asleep for event in events)
+    after, feed = announce(before, after, after.version + 1, tells_all=tells_all)
     return Change(
         market=after,
         deadline=deadline,
@@ -111,6 +115,8 @@ def _alerts(market: Market, events: Sequence[ev.Event]) -> Iterator[AlertNote]:
                 yield _alert(market, "tallies_behind_chain", "CRITICAL", _behind(market))
             case ev.AggregationSkipped(reason=ev.Skip.HELD):
                 yield _alert(market, "dispute_without_votes", "CRITICAL", {"needs": "an operator to end the dispute"})
+            case ev.MarketReloaded():
+                yield _alert(market, "changed_outside", "MEDIUM", {"means": "It was written past its actor."})
             case ev.FinalizationMismatched():
                 yield _alert(market, "finalization_mismatch", "CRITICAL", _mismatch(market, event))
             case ev.AttemptFailed(intent, reason, failures) if calls_for_help(failures):

@@ -25,6 +25,7 @@ from domain.journal import (
 from domain.market import Market
 from domain.observed import ChainConfig
 from domain.shards import ShardBeat
+from domain.tally import Tally, VoteType
 from domain.votelog import LogEntry
 
 __all__ = [
@@ -117,6 +118,14 @@ class Journal(Protocol):
 
     async def attempts(self, intent_ids: Sequence[str]) -> Mapping[str, Intent]:
         """Those of the intents that were ever planned, by their id."""
+        ...
+
+    def changed_outside(self) -> Mapping[MarketId, bool]:
+        """Markets that somebody else wrote since the last call, and of each whether its votes were; of all shards."""
+        ...
+
+    async def recount(self, market_ids: Sequence[MarketId]) -> Mapping[tuple[MarketId, VoteType], Tally]:
+        """What the stored votes of these markets add up to; nothing for a type without votes."""
         ...
 
     async def config(self) -> ChainConfig | None:

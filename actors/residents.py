@@ -121,6 +121,12 @@ class Residents:
             if draft.market is None:  # looked at in vain: nothing to stay awake for
                 self.household.evict(draft.market_id)
 
+    def forget(self, market_id: MarketId) -> None:
+        """The market is not stored any more: it has no actor and no deadline."""
+        self.alarms.set(market_id, None)
+        if market_id in self.household:
+            self.household.evict(market_id)
+
     async def tidy(self) -> None:
         """Let markets that nobody touched for long fall asleep, and tell of bugs; call between two batches."""
         self.household.passivate()

@@ -147,10 +147,11 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._turn()
 
     def _turn(self) -> None:
-        """Fire what is due, take what has settled, see that the session lives, and arm the next wakeup."""
+        """Take in what others wrote and what has settled, fire what is due, see that the session lives, go on."""
         if self._core is None or self._journal is None or self._draining:
             return
         self.wakeupAfter(timedelta(seconds=self._pause_s()))
+        self._run(self._core.take_outside())
         self._run(self._core.fire_due())
         self._settle()
         self._show_life()

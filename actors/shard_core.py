@@ -19,7 +19,8 @@ from actors.ports import Journal
 from actors.residents import ChainView, Residents, ShardSettings
 from actors.voting import Voting
 from domain.attempts import Attempts
-from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
+from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, Reload, SettleIntent
+from domain.counting import recounted
 from domain.deadlines import ClockName, Deadline
 from domain.ids import MarketId, virtual_shard
 from domain.observed import ChainClock, ChainConfig
@@ -41,6 +42,8 @@ SETTLEMENTS_MAX = 256
 """Ended attempts taken in at once."""
 BROKEN_RETRY_S = 60
 """When a deadline is tried again whose market's actor broke."""
+RELOADS_MAX = 256
+"""Markets written past their actors that are taken in at once; the others come with the next turn."""
 
 _REFUSED_ATTEMPT = (WrongState, VotingClosing, AlreadyVoted, RequestIdReused)
 
@@ -56,6 +59,7 @@ class ShardCore:
         self._merging = Merging(journal, self.residents)
         self._attempts = Attempts()
         self._inquiries = Inquiries(journal, self.residents)
+        self._outside: dict[MarketId, bool] = {}
 
     @property
     def epochs(self) -> dict[int, int]:
@@ -131,6 +135,36 @@ class ShardCore:
         answers = await self._decide(dict(enumerate(commands)))
         await self.residents.tidy()
         return sum(isinstance(answer, Done) for answer in answers.values())
+
+    async def take_outside(self) -> int:
+        """Let markets that somebody else wrote be what is stored now, and return how many those were.
+
+        The stored votes count when one of them changed. Where an actor has written the whole row in between, its
+        version stands: two owners of a market are one too many.
+        """
+        for market_id, votes in self._journal.changed_outside().items():
+            if virtual_shard(market_id) in self.epochs:
+                self._outside[market_id] = votes or self._outside.get(market_id, False)
+        changed = {market_id: self._outside.pop(market_id) for market_id in list(self._outside)[:RELOADS_MAX]}
+        if changed:
+            await self._reload(changed)
+        return len(changed)
+
+    async def _reload(self, changed: Mapping[MarketId, bool]) -> None:
+        stored = {market.market_id: market for market, _ in await self._journal.load(list(changed))}
+        sums = await self._journal.recount([market_id for market_id, votes in changed.items() if votes])
+        for market_id in changed.keys() - stored.keys():
+            self.residents.forget(market_id)
+        commands = [
+            Reload(
+                market_id,
+                recounted(market, sums) if changed[market_id] else market,
+                was_asleep=market_id not in self.residents.household,
+            )
+            for market_id, market in stored.items()
+        ]
+        await self._decide(dict(enumerate(commands)))
+        await self.residents.tidy()
 
     def hear(self, clock: ChainClock | None, config: ChainConfig | None) -> None:
         """Take in what the chain agent has read; an older reading never replaces a newer one."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from domain.ids import MarketId, Wallet
 from domain.intents import Action, Settlement
 from domain.observed import ObservedMarket
 from domain.tally import VoteType
+
+if TYPE_CHECKING:
+    from domain.market import Market
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,18 @@ class SettleIntent:
     settlement: Settlement
 
 
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Somebody wrote past the actor: the market is what is stored now (decisions F5).
+
+    `was_asleep`: what it looked like before is not known here, so the world is told all of it.
+    """
+
+    market_id: MarketId
+    stored: Market
+    was_asleep: bool
+
+
 Command = (
     CastVote
     | RecordChainVote
@@ -122,4 +138,5 @@ Command = (
     | AggregateNow
     | MoveMarket
     | SettleIntent
+    | Reload
 )

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from domain import events as ev
+from domain.ids import MarketId
 from domain.journal import Ballot, ChainBallot
-from domain.market import Market
+from domain.market import Market, changed
 from domain.tally import Tally, VoteType
 from domain.votelog import LogEntry, leaf_of_vote
 
@@ -51,3 +52,9 @@ def _tally(votes: Iterable[tuple[bool, int]]) -> Tally:
         weights[choice].append(weight)
     no, yes = weights
     return Tally(sum(yes), sum(no), len(yes), len(no))
+
+
+def recounted(market: Market, sums: Mapping[tuple[MarketId, VoteType], Tally]) -> Market:
+    """The market with what its stored votes add up to; the logs keep every leaf, so an audit still finds who wrote."""
+    tallies = {kind: sums.get((market.market_id, kind), Tally()) for kind in VoteType}
+    return changed(market, proposal=tallies[VoteType.PROPOSAL], dispute=tallies[VoteType.DISPUTE])

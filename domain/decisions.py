@@ -19,6 +19,7 @@ from domain.commands import (
     MoveMarket,
     ObserveMarket,
     RecordChainVote,
+    Reload,
     SettleIntent,
 )
 from domain.market import VOTABLE_STATE, Market
@@ -52,6 +53,8 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
             return transitions.move(market, command, rules, now)
         case SettleIntent():
             return aggregation.settle(market, command.settlement, rules, now)
+        case Reload():
+            return _reload(market, command)
         case _:
             assert_never(command)
 
@@ -80,6 +83,12 @@ def _record(market: Market, command: RecordChainVote) -> tuple[ev.Event, ...] | 
     if market.state < wanted and not market.dispute_initiated_at_s:
         return WrongState(market.market_id, market.state, wanted)
     return (ev.ChainVoteCameLate(command),)
+
+
+def _reload(market: Market, command: Reload) -> tuple[ev.Event, ...] | Refusal:
+    if command.stored == market and not command.was_asleep:
+        return AlreadyInState(market.market_id)
+    return (ev.MarketReloaded(command.stored, command.was_asleep),)
 
 
 def _describe(market: Market, command: DescribeMarket) -> tuple[ev.Event, ...] | Refusal:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from domain.commands import CastVote, RecordChainVote
 from domain.intents import Expectation, Intent
 from domain.observed import ObservedMarket
 from domain.tally import Tally, VoteType
+
+if TYPE_CHECKING:
+    from domain.market import Market
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,14 @@ class MarketObserved:
     """The account was read at a newer slot and shows something new."""
 
     observed: ObservedMarket
+
+
+@dataclass(frozen=True, slots=True)
+class MarketReloaded:
+    """Somebody else has written the market; `was_asleep`: what it was before is not known here."""
+
+    stored: Market
+    was_asleep: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +208,7 @@ Event = (
     MarketAdopted
     | MarketDescribed
     | MarketObserved
+    | MarketReloaded
     | VoteAdmitted
     | ChainVoteCameLate
     | VotesCounted

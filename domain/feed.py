@@ -51,18 +51,21 @@ def votes_channel(market_id: MarketId) -> str:
     return f"votes_{market_id}"
 
 
-def announce(before: Market | None, after: Market, version: int) -> tuple[Market, tuple[FeedMessage, ...]]:
+def announce(
+    before: Market | None, after: Market, version: int, *, tells_all: bool = False
+) -> tuple[Market, tuple[FeedMessage, ...]]:
     """`after` as version `version` with its sequences moved on, and the messages that this commit owes.
 
-    A market that has just been adopted owes nothing: nobody can have a snapshot of it yet.
+    A market that has just been adopted owes nothing: nobody can have a snapshot of it yet. `tells_all` is for one whose
+    past is not known here: its tallies and its state (as old and new) are told though `before` shows no difference.
     """
     if before is None:
         return replace(after, version=version), ()
-    updates = [tally_payload(after, kind) for kind in VoteType if before.tally(kind) != after.tally(kind)]
+    updates = [tally_payload(after, kind) for kind in VoteType if tells_all or before.tally(kind) != after.tally(kind)]
     if after.is_upheld and not before.is_upheld:
         updates.append({**tally_payload(after, VoteType.DISPUTE), "synthetic": True})
     told = [("VOTE_UPDATE", update) for update in updates]
-    if before.state is not after.state:
+    if tells_all or before.state is not after.state:
         told.append(("STATE_CHANGED", _state_payload(before, after)))
     market, votes = market_channel(after.market_id), votes_channel(after.market_id)
     messages = _numbered(market, after.market_seq, told) + _numbered(

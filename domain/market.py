@@ -128,6 +128,8 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
             return replace(market, question=event.question, category=event.category)
         case ev.MarketObserved():
             return _seen(market, observed_as(market, event.observed))
+        case ev.MarketReloaded():
+            return event.stored
         case ev.IntentPlanned():
             return _planned(market, event)
         case ev.TalliesConfirmed():

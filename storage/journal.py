@@ -6,7 +6,7 @@ outbox, COMMIT.
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Any, Self
@@ -20,10 +20,12 @@ from domain.journal import AlertNote, Ballot, Change, Epochs, Fenced
 from domain.market import Market
 from domain.observed import ChainConfig
 from domain.shards import ShardBeat
+from domain.tally import Tally, VoteType
 from storage import codec, vote_batches
 from storage.ballots import PostgresBallots, fetched
 from storage.fencing import check_distinct, check_fenced, check_versions
 from storage.outages import TROUBLE, JournalLost, StorageUnavailable, outages
+from storage.outside import Outside
 from storage.ownership import ACQUIRE_TIMEOUT_S, Ownership
 from storage.queries import sql
 from storage.session import CONNECT_TIMEOUT_S, connect_shard
@@ -43,12 +45,15 @@ class PostgresJournal:
         self._connection = connection
         self._acquire_timeout_s = acquire_timeout_s
         self._turn = Turn()
+        self._outside = Outside()
 
     @classmethod
     async def connect(cls, database_url: str, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> Self:
         """Open the session; raises StorageUnavailable."""
         with outages("connect", StorageUnavailable):
-            return cls(await connect_shard(database_url), acquire_timeout_s)
+            journal = cls(await connect_shard(database_url), acquire_timeout_s)
+            await journal._outside.listen(journal._connection)
+        return journal
 
     async def acquire(self, virtual_shards: Sequence[int], host: str, port: int, pid: int) -> dict[int, int]:
         """Lock the virtual shards for this process and return their new epochs; raises VirtualShardsHeld."""
@@ -115,6 +120,20 @@ class PostgresJournal:
         """Those of the intents that were ever planned, by their id."""
         rows = await self._fetch("attempts", list(intent_ids))
         return {row["intent_id"]: codec.intent_of(row) for row in rows}
+
+    def changed_outside(self) -> Mapping[MarketId, bool]:
+        """Markets that somebody else wrote since the last call, and of each whether its votes were; of all shards."""
+        return self._outside.taken()
+
+    async def recount(self, market_ids: Sequence[MarketId]) -> Mapping[tuple[MarketId, VoteType], Tally]:
+        """What the stored votes of these markets add up to; nothing for a type without votes."""
+        rows = await self._fetch("recount_votes", list(market_ids)) if market_ids else []
+        return {
+            (row["market_id"], VoteType(row["vote_type"])): Tally(
+                row["yes"], row["no"], row["yes_voters"], row["no_voters"]
+            )
+            for row in rows
+        }
 
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig that was read, or None before the first."""

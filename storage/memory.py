@@ -6,7 +6,7 @@ Transactions run one after the other, see their own writes, and leave nothing wh
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -25,6 +25,7 @@ from domain.journal import (
 from domain.market import Market
 from domain.observed import ChainConfig
 from domain.shards import ShardBeat
+from domain.tally import Tally, VoteType, single
 from storage import vote_batches
 from storage.fencing import check_distinct, check_fenced, check_versions
 from storage.memory_ballots import MemoryBallots, check_uuid
@@ -48,6 +49,7 @@ class MemoryJournal(MemorySession):
         self.database = database or MemoryDatabase()
         self._acquire_timeout_s = acquire_timeout_s
         self._turn = Turn()
+        self.database.listeners.append(self.outside)
 
     async def acquire(self, virtual_shards: Sequence[int], host: str, port: int, pid: int) -> dict[int, int]:
         """Lock the virtual shards and return their new epochs; raises VirtualShardsHeld."""
@@ -123,6 +125,20 @@ class MemoryJournal(MemorySession):
         async with self._session("attempts"):
             planned = self.database.tables.attempts
             return {intent_id: planned[intent_id].intent for intent_id in intent_ids if intent_id in planned}
+
+    def changed_outside(self) -> Mapping[MarketId, bool]:
+        """Markets that somebody else wrote since the last call, and of each whether its votes were; of all shards."""
+        return self.outside.taken()
+
+    async def recount(self, market_ids: Sequence[MarketId]) -> Mapping[tuple[MarketId, VoteType], Tally]:
+        """What the stored votes of these markets add up to; nothing for a type without votes."""
+        async with self._session("recount_votes"):
+            tables, sums = self.database.tables, dict[tuple[MarketId, VoteType], Tally]()
+            for (market_id, _, vote_type), vote_id in tables.places.items():
+                if market_id in market_ids:
+                    vote, place = tables.votes[vote_id].vote, (market_id, vote_type)
+                    sums[place] = sums.get(place, Tally()).plus(single(vote.choice, vote.weight))
+            return sums
 
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig that was read, or None before the first."""

@@ -14,6 +14,7 @@ from domain.market import Market
 from domain.observed import ChainConfig, ObservedMarket
 from domain.shards import ShardBeat
 from domain.tally import VoteType
+from storage.outside import Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class MemorySession:
 
     def __init__(self) -> None:
         self.lost = False
+        self.outside = Outside()
 
 
 class MemoryDatabase:
@@ -105,12 +107,19 @@ class MemoryDatabase:
         self.announcements = 0
         self.settled = 0
         self.writing = asyncio.Lock()
+        self.listeners: list[Outside] = []
 
     def epochs(self, virtual_shards: Sequence[int]) -> dict[int, int]:
         """The epochs as they stand."""
         return {vshard: self.owners[vshard].epoch for vshard in virtual_shards if vshard in self.owners}
 
+    def announce_changed(self, market_id: MarketId, *, votes: bool) -> None:
+        """What the trigger says of a write that is not an actor's."""
+        for listener in self.listeners:
+            listener.note(market_id, votes=votes)
+
     def end_session(self, session: MemorySession) -> None:
         """Free what a session holds, as PostgreSQL does when a backend ends."""
         session.lost = True
+        self.listeners = [listener for listener in self.listeners if listener is not session.outside]
         self.locks = {vshard: holder for vshard, holder in self.locks.items() if holder is not session}

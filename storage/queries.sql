@@ -165,6 +165,14 @@ WHERE EXISTS (SELECT FROM uncounted_votes AS u WHERE u.id = w.vote_id::uuid)
             AND v.source = 'chain'
     );
 
+-- name: recount_votes
+SELECT market_id, vote_type,
+    coalesce(sum(weight) FILTER (WHERE vote), 0) AS yes, coalesce(sum(weight) FILTER (WHERE NOT vote), 0) AS no,
+    count(*) FILTER (WHERE vote) AS yes_voters, count(*) FILTER (WHERE NOT vote) AS no_voters
+FROM vote_records
+WHERE market_id = ANY ($1::text[])
+GROUP BY market_id, vote_type;
+
 -- name: supersede_votes
 WITH gone AS (
     DELETE FROM vote_records AS v

@@ -118,7 +118,9 @@ def _tokens(data_dir: Path, addresses: Sequence[str]) -> list[str]:
 
 async def _insert(database_url: str, ids: Sequence[MarketId]) -> None:
     """By the statement that shards adopt markets with; they load them on first touch, as after any restart."""
-    database = await asyncpg.connect(database_url)
+    database = await asyncpg.connect(
+        database_url, server_settings={"zmart.writer": "actor"}
+    )  # nobody has to reload them
     for start in range(0, len(ids), ROWS_AT_ONCE):
         rows = [codec.market_json(_adopted(market_id)) for market_id in ids[start : start + ROWS_AT_ONCE]]
         await database.execute(sql("insert_markets"), json.dumps(rows))

@@ -19,6 +19,7 @@ from domain.feed import announce
 from domain.ids import VIRTUAL_SHARDS, MarketId
 from domain.intents import Action, Intent
 from domain.journal import AggregationNote, Ballot, ChainBallot, Change
+from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.merkle import leaf_hash
 from domain.tally import Tally, VoteType
@@ -93,6 +94,14 @@ class Ground(ABC):
         """Intent, status, signature, exact yes and no, and reason of every aggregation."""
 
     @abstractmethod
+    async def rewrite(self, market_id: MarketId, state: Lifecycle, likes: int) -> None:
+        """Set a market's state and likes past every actor, as an operator would."""
+
+    @abstractmethod
+    async def strike(self, vote_id: str) -> None:
+        """Take a counted vote away past every actor."""
+
+    @abstractmethod
     async def alerts(self) -> list[str]:
         """The dedupe keys of open alerts."""
 
@@ -139,6 +148,17 @@ class MemoryGround(Ground):
             (key, r.note.status, r.signature, r.note.tally.yes, r.note.tally.no, r.note.reason)
             for key, r in rows.items()
         ]
+
+    async def rewrite(self, market_id: MarketId, state: Lifecycle, likes: int) -> None:
+        market, deadline = self.database.tables.markets[market_id]
+        tally = replace(market.proposal, yes=likes, yes_voters=likes)
+        self.database.tables.markets[market_id] = (replace(market, state=state, proposal=tally), deadline)
+        self.database.announce_changed(market_id, votes=False)
+
+    async def strike(self, vote_id: str) -> None:
+        vote = self.database.tables.votes.pop(vote_id).vote
+        del self.database.tables.places[(vote.market_id, vote.wallet, vote.vote_type)]
+        self.database.announce_changed(vote.market_id, votes=True)
 
     async def alerts(self) -> list[str]:
         return list(self.database.tables.alerts)
@@ -193,6 +213,13 @@ class PostgresGround(Ground):
             " FROM aggregation_results ORDER BY id"
         )
         return [tuple(row) for row in rows]
+
+    async def rewrite(self, market_id: MarketId, state: Lifecycle, likes: int) -> None:
+        statement = "UPDATE markets SET state = $2, likes = $3::bigint, like_voters = $3::bigint WHERE market_id = $1"
+        await self.query(statement, market_id, state.name, likes)
+
+    async def strike(self, vote_id: str) -> None:
+        await self.query("DELETE FROM vote_records WHERE id = $1::text::uuid", vote_id)
 
     async def alerts(self) -> list[str]:
         return [row["dedupe_key"] for row in await self.query("SELECT dedupe_key FROM alerts ORDER BY id")]
