@@ -9,6 +9,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -179,6 +180,16 @@ class Settings(BaseSettings):
     token_audience: str = Field("zmart-api", description="`aud` of the tokens")
     sign_in_domain: str = Field("localhost:8080", description="The domain that sign-in messages name")
     sign_in_chain: str = Field("localnet", description="The cluster that sign-in messages name")
+    limit_anonymous_per_min: int = Field(
+        100, ge=0, description="Calls a minute from one address without a token; 0: no limit, as below"
+    )
+    limit_wallet_per_min: int = Field(1_000, ge=0, description="Calls a minute of one wallet")
+    limit_service_per_min: int = Field(10_000, ge=0, description="Calls a minute of one service key or operator token")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks of proxies whose `x-forwarded-for` is believed, its last address only, comma separated;"
+        " unset: loopback",
+    )
     ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Browser origins that may open a WebSocket, comma separated; unset: loopback only"
     )
@@ -190,7 +201,14 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        lists = ("service_keys", "ws_origins", "solana_rpc_fallbacks", "webhook_secrets", "former_receipt_keys")
+        lists = (
+            "service_keys",
+            "ws_origins",
+            "solana_rpc_fallbacks",
+            "webhook_secrets",
+            "former_receipt_keys",
+            "trusted_proxies",
+        )
         for name in lists:
             if isinstance(text := values.get(name), str):
                 values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
@@ -208,6 +226,13 @@ class Settings(BaseSettings):
         if wrong := [key for key in keys if not re.fullmatch("[0-9a-f]{64}", key)]:
             raise ValueError(f"not 64 lower-case hex digits: {', '.join(wrong)}")
         return keys
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network)
+        return networks
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -259,6 +284,13 @@ class Settings(BaseSettings):
         if self.breaker_open_s is not None:
             return self.breaker_open_s
         return 60.0 if self.solana_rpc_url else 1.0
+
+    @property
+    def dependency_breaker_s(self) -> float:
+        """How long a failing database or Redis is left alone; a developer's is back in a moment."""
+        if self.breaker_open_s is not None:
+            return self.breaker_open_s
+        return 60.0 if self.env == "production" else 1.0
 
     @property
     def backend_key_path(self) -> Path:

@@ -74,9 +74,9 @@ def _id_of(settings: Settings, given: str) -> str:
     caller = tokens(settings).verify(given)
     if isinstance(caller, Denial):
         raise NotAToken(f"this is not a token of this deployment: {caller.name}")
-    if caller.tier is not Tier.ADMIN or caller.token_id is None:
+    if caller.tier is not Tier.ADMIN or caller.credential_id is None:
         raise NotAToken("only operators' tokens can be revoked; those of wallets end after 15 minutes")
-    return caller.token_id
+    return caller.credential_id
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from app.wiring_attempts import Attempts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
 from app.wiring_chain import chain_reader
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
+from app.wiring_limits import call_limits
 from app.wiring_operators import OperatorDesk
 from app.wiring_tallies import TallyWatch
 from app.wiring_watch import MarketChanges
@@ -270,6 +271,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     accounts = Accounts(reader)
     tallies = TallyWatch(settings, database)
     feed = FeedReads(database, database_url(settings))
+    limits, counts = call_limits(settings)
     parts = Parts(
         router=router,
         accounts=accounts,
@@ -290,6 +292,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         challenges=challenges(settings, NonceStore(database)),
         refreshes=refreshes(settings, RefreshFamilies(database)),
         revocations=Revocations(OperatorTokens(database)),
+        limits=limits,
         now_s=lambda: int(clock.wall_s()),
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
@@ -313,5 +316,6 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         await feed.close()
         await tallies.stop()
         await reader.close()
+        await counts.close()
         await database.close()
         await inbox_database.close()

@@ -9,6 +9,7 @@ from grpc_server.problems import Rejected, WalletMissing
 from identity import ANONYMOUS, Caller
 
 CALLER: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
+LIMIT_HEADERS: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("limit_headers", default=())
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 

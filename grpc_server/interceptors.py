@@ -1,4 +1,4 @@
-"""What every call of the contract goes through, outermost first: request id, in flight, errors, deadline, identity.
+"""What every call goes through, outermost first: request id, in flight, errors, deadline, identity, limits.
 
 Errors stand near the outside so that whatever the others find wrong is answered with the same care. An interceptor
 gives each method its step once, at start (`pipeline.py` nests them): grpc's own interceptors wrap anew for each call.
@@ -7,14 +7,14 @@ gives each method its step once, at start (`pipeline.py` nests them): grpc's own
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import structlog
 from grpc.aio import AbortError, ServicerContext
 
-from grpc_server.calls import CALLER, REQUEST_ID
+from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID
 from grpc_server.methods import Policy
 from grpc_server.problems import Busy, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
 from grpc_server.status import DETAILS_KEY, OUTAGES, status_of
@@ -55,7 +55,7 @@ class RequestIds:
     @asynccontextmanager
     async def named(self, context: Context) -> AsyncIterator[None]:
         """Name the call."""
-        given = _values(context, REQUEST_ID_KEY)
+        given = values(context, REQUEST_ID_KEY)
         request_id = given[0] if given and _is_name(given[0]) else self._new_id()
         REQUEST_ID.set(request_id)
         structlog.contextvars.bind_contextvars(request_id=request_id)  # the call has a context of its own
@@ -171,9 +171,13 @@ class Deadlines:
 class Identities:
     """Establishes the caller from `authorization` and `x-service-key`, and holds the method's tier against them."""
 
-    def __init__(self, doorkeeper: Doorkeeper, revocations: Revocations) -> None:
+    def __init__(
+        self, doorkeeper: Doorkeeper, revocations: Revocations, on_denial: Callable[[Context], Awaitable[None]]
+    ) -> None:
+        """`on_denial` hears of calls with credentials that are none; it may reject them for being too many."""
         self._doorkeeper = doorkeeper
         self._revocations = revocations
+        self._on_denial = on_denial
 
     def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
         """Admit the caller."""
@@ -183,6 +187,9 @@ class Identities:
         @asynccontextmanager
         async def admitted(context: Context) -> AsyncIterator[None]:
             caller = self._admit(policy, context)
+            if isinstance(caller, Denial):
+                await self._on_denial(context)
+                raise Rejected(caller)
             if caller.tier is Tier.ADMIN and policy.tier is not Tier.ANONYMOUS:
                 await self._refuse_revoked(caller)
             CALLER.set(caller)
@@ -192,37 +199,48 @@ class Identities:
 
     async def _refuse_revoked(self, caller: Caller) -> None:
         """Ask the database each time: operators call seldom, and a revocation must hold at once, on every server."""
-        assert caller.token_id is not None, "tokens of the admin tier have an id"
-        if await self._revocations.is_revoked(caller.token_id):
+        assert caller.credential_id is not None, "tokens of the admin tier have an id"
+        if await self._revocations.is_revoked(caller.credential_id):
             raise Rejected(Denial.TOKEN_REVOKED)
 
-    def _admit(self, policy: Policy, context: Context) -> Caller:
-        tokens, keys = _values(context, "authorization"), _values(context, "x-service-key")
+    def _admit(self, policy: Policy, context: Context) -> Caller | Denial:
+        tokens, keys = values(context, "authorization"), values(context, "x-service-key")
         if len(tokens) > 1:
-            raise Rejected(Denial.AUTHORIZATION_MALFORMED)
+            return Denial.AUTHORIZATION_MALFORMED
         caller = self._doorkeeper.admit(tokens[0] if tokens else None, keys[0] if len(keys) == 1 else None)
-        if isinstance(caller, Denial):
-            raise Rejected(caller)
-        if caller.tier < policy.tier:
-            raise Rejected(Denial.TOKEN_MISSING if caller == ANONYMOUS else TierTooLow(policy.tier, caller.tier))
-        return caller
+        if isinstance(caller, Denial) or caller.tier >= policy.tier:
+            return caller
+        if caller == ANONYMOUS:
+            return Denial.TOKEN_MISSING
+        raise Rejected(TierTooLow(policy.tier, caller.tier))
+
+
+class Limits(Interceptor, Protocol):
+    """What holds callers to their limits."""
+
+    async def count_denied(self, context: Context) -> None:
+        """Count a call whose credentials were none; raises Rejected for one above the limit of its address."""
+        ...
 
 
 def chain(
-    new_id: Callable[[], str], in_flight: InFlight, doorkeeper: Doorkeeper, revocations: Revocations
+    new_id: Callable[[], str], in_flight: InFlight, doorkeeper: Doorkeeper, revocations: Revocations, limits: Limits
 ) -> Sequence[Interceptor]:
-    """All of them in order."""
-    return (RequestIds(new_id), in_flight, Errors(new_id), Deadlines(), Identities(doorkeeper, revocations))
+    """All of them in order: authenticate, then limit, then route (T69)."""
+    identities = Identities(doorkeeper, revocations, limits.count_denied)
+    return (RequestIds(new_id), in_flight, Errors(new_id), Deadlines(), identities, limits)
 
 
 async def end(context: Context, cause: Problem | Exception) -> None:
     """End the call with the status of `cause`; never returns."""
     code, status = status_of(cause)
-    trailers = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, REQUEST_ID.get()))
+    known = ((REQUEST_ID_KEY, REQUEST_ID.get()), *LIMIT_HEADERS.get())
+    trailers = ((DETAILS_KEY, status.SerializeToString()), *known)
     await context.abort(code, status.message, trailers)
 
 
-def _values(context: Context, key: str) -> list[str]:
+def values(context: Context, key: str) -> list[str]:
+    """Every text that the caller sent under a key, in order."""
     return [value for name, value in context.invocation_metadata() or () if name == key and isinstance(value, str)]
 
 

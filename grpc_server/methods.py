@@ -25,13 +25,15 @@ class Policy:
     """`deadline_s` is for callers that set none, None for streams that may stay; `request_bytes_max` is per message.
 
     Without `identified`, the authorization header is not ours to judge: a stale token must not keep anybody from
-    signing in, and webhooks send a secret there.
+    signing in, and webhooks send a secret there. Without `limited`, calls are not counted: the sender of webhooks
+    must not be refused, and probes of health read what is kept anyway.
     """
 
     tier: Tier
     deadline_s: float | None
     request_bytes_max: int = SMALL_BYTES_MAX
     identified: bool = True
+    limited: bool = True
 
 
 _READ = Policy(Tier.ANONYMOUS, READ_S)
@@ -71,10 +73,10 @@ _SERVICES: Mapping[str, Mapping[str, Policy]] = {
         "SearchEvents": _READ,
     },
     "WebhookService": {
-        "ReceiveHeliusEvents": Policy(Tier.ANONYMOUS, READ_S, WEBHOOK_BYTES_MAX, identified=False),
+        "ReceiveHeliusEvents": Policy(Tier.ANONYMOUS, READ_S, WEBHOOK_BYTES_MAX, identified=False, limited=False),
     },
     "OpsService": {
-        "GetHealth": _READ,
+        "GetHealth": Policy(Tier.ANONYMOUS, READ_S, limited=False),
         "ListAlerts": _ADMIN_READ,
         "AcknowledgeAlert": _ADMIN_WRITE,
         "ResolveAlert": _ADMIN_WRITE,

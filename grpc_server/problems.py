@@ -92,6 +92,15 @@ class TierTooLow:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimited:
+    """More calls this minute than the caller's tier has."""
+
+    tier: Tier
+    limit: int
+    retry_after_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class WalletMissing:
     """Entitled, but no wallet stands behind the caller, and this call is made by wallets."""
 
@@ -197,6 +206,7 @@ Problem = (
     | MessageTooLarge
     | WebhookMalformed
     | TierTooLow
+    | RateLimited
     | WalletMissing
     | AlertNotFound
     | VoteNotFound

@@ -141,6 +141,7 @@ class Parts:
     challenges: Challenges
     refreshes: Refreshes
     revocations: Revocations
+    limits: interceptors.Limits
     now_s: Callable[[], int]
     monotonic_s: Callable[[], float]
     new_id: Callable[[], str]
@@ -214,7 +215,7 @@ class GrpcServer:
 def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     """A server that is not started yet. Call in the event loop that it will run in."""
     in_flight = interceptors.InFlight(settings.in_flight_max)
-    chain = interceptors.chain(parts.new_id, in_flight, parts.doorkeeper, parts.revocations)
+    chain = interceptors.chain(parts.new_id, in_flight, parts.doorkeeper, parts.revocations, parts.limits)
     server = grpc.aio.server(options=OPTIONS)
     adoption = Adoption(parts.router, parts.accounts, parts.book, parts.monotonic_s)
     page_tokens = PageTokens(settings.page_token_secret, parts.now_s)

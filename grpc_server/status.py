@@ -156,6 +156,11 @@ TABLE: Mapping[object, Entry] = {
     problems.TierTooLow: Entry(
         "TIER_TOO_LOW", StatusCode.PERMISSION_DENIED, "this call is for tier {needed}, you are {actual}"
     ),
+    problems.RateLimited: Entry(
+        "RATE_LIMITED",
+        StatusCode.RESOURCE_EXHAUSTED,
+        "tier {tier} has {limit} calls a minute, try again in {retry_after_s} s",
+    ),
     problems.WalletMissing: Entry(
         "WALLET_MISSING", StatusCode.PERMISSION_DENIED, "this call is made by wallets, you are {actual}"
     ),
@@ -277,7 +282,7 @@ def _more(cause: Problem | Exception, entry: Entry, message: str, facts: Mapping
         return [details.ResourceInfo(resource_type=resource_type, resource_name=facts[fact], description=message)]
     if entry.code is _AWAY or isinstance(cause, problems.WatchTooSlow | problems.TooManyWatches):
         return [_retry_after(RETRY_S)]
-    if isinstance(cause, refusals.TooManyAttempts):
+    if isinstance(cause, refusals.TooManyAttempts | problems.RateLimited):
         return [_retry_after(cause.retry_after_s)]
     return []
 

@@ -4,6 +4,7 @@ It must never know what becomes of a market or a vote, gRPC or where a nonce is 
 has its own ports. Start reading at `doorkeeper.py` (headers to a caller), then `sign_in.py` (what a wallet signs).
 """
 
+from identity.allowances import Allowances, Standing
 from identity.callers import ANONYMOUS, Caller, ServiceKeys, Tier, hash_service_key
 from identity.challenges import Challenge, Challenges
 from identity.curve import can_sign
@@ -12,7 +13,14 @@ from identity.doorkeeper import Doorkeeper
 from identity.families import FamiliesInMemory
 from identity.keys import SigningKey, UnusableKey, load, load_or_create
 from identity.nonces import NoncesInMemory
-from identity.ports import FamilyStore, NonceStore, NonceStoreUnavailable, Revocations, SessionStoreUnavailable
+from identity.ports import (
+    CallCounts,
+    FamilyStore,
+    NonceStore,
+    NonceStoreUnavailable,
+    Revocations,
+    SessionStoreUnavailable,
+)
 from identity.receipts import LogPlace, Receipt, ReceiptSigner, Seal
 from identity.refreshes import REFRESH_TTL_S, Refreshes, Session
 from identity.sign_in import Site
@@ -25,6 +33,8 @@ __all__ = [
     "ANONYMOUS",
     "OPERATOR_TTL_S",
     "REFRESH_TTL_S",
+    "Allowances",
+    "CallCounts",
     "Caller",
     "Challenge",
     "Challenges",
@@ -47,6 +57,7 @@ __all__ = [
     "SessionStoreUnavailable",
     "SigningKey",
     "Site",
+    "Standing",
     "Tier",
     "Tokens",
     "UnusableKey",

@@ -27,12 +27,11 @@ class Caller:
     tier: Tier
     wallet: Wallet | None = None
     expires_at_s: int | None = None
-    token_id: str | None = field(default=None, compare=False)
-    """The token's `jti`, by which it can be revoked; the same caller may have several."""
+    credential_id: str | None = field(default=None, compare=False)
+    """The token's `jti`, by which it can be revoked, or the beginning of a service key's hash."""
 
 
 ANONYMOUS = Caller(Tier.ANONYMOUS)
-SERVICE = Caller(Tier.SERVICE)
 
 
 def hash_service_key(key: str) -> bytes:
@@ -44,10 +43,10 @@ class ServiceKeys:
     """The live keys of internal services, as hashes; several may be valid during a rotation."""
 
     def __init__(self, hashes: Iterable[bytes]) -> None:
-        self._hashes = tuple(hashes)
+        self._callers = [(known, Caller(Tier.SERVICE, credential_id=known.hex()[:16])) for known in hashes]
 
-    def knows(self, key: str) -> bool:
-        """Whether `key` is live; takes the same time for every key of the same length (T68, H13)."""
+    def caller(self, key: str) -> Caller | None:
+        """The service behind a live key; takes the same time for every key of the same length (T68, H13)."""
         given = hash_service_key(key)
-        matches = [hmac.compare_digest(given, known) for known in self._hashes]
-        return any(matches)
+        matches = [caller for known, caller in self._callers if hmac.compare_digest(given, known)]
+        return matches[0] if matches else None

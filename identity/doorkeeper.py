@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from identity.callers import ANONYMOUS, SERVICE, Caller, ServiceKeys
+from identity.callers import ANONYMOUS, Caller, ServiceKeys
 from identity.denials import Denial
 from identity.tokens import Tokens
 
@@ -20,9 +20,9 @@ class Doorkeeper:
         """The caller; a token comes before a service key."""
         if authorization is not None:
             return self._bearer(authorization)
-        if service_key is not None and self._service_keys.knows(service_key):
-            return SERVICE
-        return ANONYMOUS
+        if service_key is None:
+            return ANONYMOUS
+        return self._service_keys.caller(service_key) or ANONYMOUS
 
     def _bearer(self, authorization: str) -> Caller | Denial:
         if not authorization.lower().startswith(_SCHEME):

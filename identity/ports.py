@@ -53,3 +53,11 @@ class Revocations(Protocol):
     async def is_revoked(self, token_id: str) -> bool:
         """Whether the token of this `jti` was."""
         ...
+
+
+class CallCounts(Protocol):
+    """Counts that all servers share; a store that is away is the implementation's to replace, so nothing is raised."""
+
+    async def add(self, key: str, calls: int, ttl_s: int) -> int:
+        """Add to a count that ends `ttl_s` after its first addition, and return what it comes to."""
+        ...

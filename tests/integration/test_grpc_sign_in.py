@@ -163,8 +163,8 @@ async def test_a_revoked_operators_token_opens_nothing_more(running: Served) -> 
     await OpsServiceStub(running.channel).ListAlerts(ListAlertsRequest(), metadata=metadata)
     caller = running.tokens.verify(metadata[0][1].removeprefix("Bearer "))
     assert isinstance(caller, Caller)
-    assert caller.token_id is not None
-    running.revoked.ids.add(caller.token_id)
+    assert caller.credential_id is not None
+    running.revoked.ids.add(caller.credential_id)
     failed = await failure(OpsServiceStub(running.channel).ListAlerts(ListAlertsRequest(), metadata=metadata))
     assert (failed.code, failed.info.reason) == (StatusCode.UNAUTHENTICATED, "TOKEN_REVOKED")
 

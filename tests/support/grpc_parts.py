@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from ipaddress import ip_network
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,8 +32,9 @@ from domain.tally import VoteType
 from domain.transitions import repeats
 from domain.votelog import Fate, entry_of, leaf_of
 from domain.votes import StoredVote
-from grpc_server import AlertBook, GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
+from grpc_server import AlertBook, CallLimits, GrpcServer, Outage, Parts, ServerSettings, Webhooks, build_server
 from identity import (
+    Allowances,
     Challenges,
     Doorkeeper,
     FamiliesInMemory,
@@ -46,6 +48,7 @@ from identity import (
     hash_service_key,
 )
 from identity.keys import signing_key
+from storage.call_counts import OwnCounts
 from tests.support.grpc_accounts import Accounts as Accounts
 from tests.support.grpc_accounts import Positions as Positions
 from tests.support.grpc_aggregations import AggregationRows
@@ -335,6 +338,7 @@ async def served(
     webhooks: Webhooks | None = None,
     alerts: AlertBook | None = None,
     bookmark_s: float = 15.0,
+    per_min: Mapping[Tier, int] | None = None,
 ) -> AsyncIterator[Served]:
     """A started server; stopped without grace at the end."""
     revocations = Revoked()
@@ -369,6 +373,10 @@ async def served(
             FamiliesInMemory(clock.now_s), tokens, clock.now_s, lambda: str(uuid.uuid4()), lambda: uuid.uuid4().hex
         ),
         revocations=revocations,
+        limits=CallLimits(
+            Allowances(OwnCounts(), {**dict.fromkeys(Tier, 0), **(per_min or {})}, lambda: clock.at_s),
+            [ip_network("127.0.0.0/8")],
+        ),
         now_s=clock.now_s,
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),

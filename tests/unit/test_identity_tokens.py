@@ -177,11 +177,11 @@ def test_a_file_that_is_no_ed25519_key_is_refused(tmp_path: Path) -> None:
 
 def test_a_live_service_key_is_known_and_others_are_nobody() -> None:
     keys = ServiceKeys([hash_service_key("new key"), hash_service_key("old key")])
-    assert keys.knows("new key")
-    assert keys.knows("old key")
-    assert not keys.knows("")
-    assert not keys.knows("new key ")
-    assert not ServiceKeys([]).knows("new key")
+    assert keys.caller("new key") == Caller(Tier.SERVICE)
+    assert keys.caller("old key") == Caller(Tier.SERVICE)
+    assert keys.caller("") is None
+    assert keys.caller("new key ") is None
+    assert ServiceKeys([]).caller("new key") is None
 
 
 def test_the_headers_say_who_is_calling(issuer: Issuer) -> None:

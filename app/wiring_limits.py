@@ -1,0 +1,51 @@
+"""How calls are limited: by counts in Redis, behind a breaker, or by this server's own while Redis is away."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from app import clock
+from app.config import Settings
+from app.wiring import redis_url
+from chain.breaker import Breaker, BreakerOpen
+from grpc_server import CallLimits
+from identity import Allowances, Tier
+from storage.call_counts import CountsUnavailable, OwnCounts, SharedCounts
+from storage.redis_client import OutageLog
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+class Counts:
+    """Shared counts, or own ones at once while the breaker keeps Redis from being asked."""
+
+    def __init__(self, shared: SharedCounts, breaker: Breaker) -> None:
+        self._shared = shared
+        self._own = OwnCounts()
+        self._breaker = breaker
+        self._outage = OutageLog("limits", "every server limits calls by itself")
+
+    async def add(self, key: str, calls: int, ttl_s: int) -> int:
+        """Add to a count and return what it comes to."""
+        try:
+            with self._breaker.attempt():
+                counted = await self._shared.add(key, calls, ttl_s)
+        except (CountsUnavailable, BreakerOpen) as outage:
+            self._outage.failed(outage)
+            return await self._own.add(key, calls, ttl_s)
+        self._outage.answered()
+        return counted
+
+
+def call_limits(settings: Settings) -> tuple[CallLimits, SharedCounts]:
+    """The limits of the settings, and what is to be closed; operators have the limit of services."""
+    shared = SharedCounts(redis_url(settings))
+    breaker = Breaker(clock.monotonic_s, (CountsUnavailable,), settings.breaker_failures, settings.dependency_breaker_s)
+    limits = {
+        Tier.ANONYMOUS: settings.limit_anonymous_per_min,
+        Tier.WALLET: settings.limit_wallet_per_min,
+        Tier.SERVICE: settings.limit_service_per_min,
+        Tier.ADMIN: settings.limit_service_per_min,
+    }
+    proxies = [ip_network(network) for network in settings.trusted_proxies or LOOPBACK]
+    return CallLimits(Allowances(Counts(shared, breaker), limits, clock.wall_s), proxies), shared

@@ -1,0 +1,73 @@
+"""Calls a minute: by address for the nameless, by wallet or service key for the rest; told in headers either way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from grpc_server.addresses import Networks, origin
+from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID
+from grpc_server.interceptors import REQUEST_ID_KEY, Context, Step, values
+from grpc_server.methods import Policy
+from grpc_server.problems import RateLimited, Rejected
+from identity import ANONYMOUS, Allowances, Caller, Standing, Tier
+
+TRANSCODED_KEY = "x-envoy-original-path"
+"""Envoy adds it when it makes a call of a REST request; such an answer loses its trailers."""
+
+
+class CallLimits:
+    """Refuses what is above a caller's limit; stands behind identity, which says whose limit it is (T69)."""
+
+    def __init__(self, allowances: Allowances, proxies: Networks) -> None:
+        self._allowances = allowances
+        self._proxies = proxies
+
+    def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
+        """Count the call."""
+        return self._counted if policy.limited else None
+
+    async def count_denied(self, context: Context) -> None:
+        """Count a call with bad credentials by its address: guessing is no faster than asking without a name."""
+        await self._count(ANONYMOUS, context)
+
+    @asynccontextmanager
+    async def _counted(self, context: Context) -> AsyncIterator[None]:
+        await self._count(CALLER.get(), context)
+        yield
+
+    async def _count(self, caller: Caller, context: Context) -> None:
+        if not self._allowances.is_limited(caller.tier):
+            return
+        name = self._name(caller, context)
+        standing = self._allowances.spend(caller.tier, name) or await self._allowances.take(caller.tier, name)
+        await _tell(context, standing)
+        if not standing.is_admitted:
+            raise Rejected(RateLimited(caller.tier, standing.limit, standing.reset_s))
+
+    def _name(self, caller: Caller, context: Context) -> str:
+        if caller.tier is Tier.ANONYMOUS:
+            return f"address:{origin(context.peer(), values(context, 'x-forwarded-for'), self._proxies)}"
+        return f"{caller.tier.name}:{caller.wallet or caller.credential_id}"
+
+
+async def _tell(context: Context, standing: Standing) -> None:
+    """Trailers for gRPC, because they are free; headers for REST, whose answers have nothing else.
+
+    A refusal has no answer, so its trailers become the headers of its only frame.
+    """
+    told = limit_headers(standing)
+    LIMIT_HEADERS.set(told)
+    context.set_trailing_metadata((*told, (REQUEST_ID_KEY, REQUEST_ID.get())))
+    if standing.is_admitted and values(context, TRANSCODED_KEY):
+        await context.send_initial_metadata(told)
+
+
+def limit_headers(standing: Standing) -> tuple[tuple[str, str], ...]:
+    """RateLimit-* as in the IETF's draft (03), and Retry-After for those who were refused."""
+    told = (
+        ("ratelimit-limit", str(standing.limit)),
+        ("ratelimit-remaining", str(standing.remaining)),
+        ("ratelimit-reset", str(standing.reset_s)),
+    )
+    return told if standing.is_admitted else (*told, ("retry-after", str(standing.reset_s)))

@@ -1,0 +1,72 @@
+"""Limits counted in a real Valkey: shared by servers, gone after their minute, replaced while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.wiring_limits import Counts
+from chain.breaker import Breaker
+from identity import Allowances, Tier
+from storage.call_counts import CountsUnavailable, SharedCounts
+from tests.support.valkey import ValkeyServer
+
+LIMIT = 100
+
+
+class Clock:
+    at_s = 6_000.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+@asynccontextmanager
+async def servers(valkey: ValkeyServer, clock: Clock, number: int) -> AsyncIterator[list[Allowances]]:
+    """Servers of one deployment, each with a breaker that opens at the second failure and tries again after 60 s."""
+    shared = [SharedCounts(valkey.url) for _ in range(number)]
+    counts = [Counts(each, Breaker(clock, (CountsUnavailable,), 2, 60.0)) for each in shared]
+    try:
+        yield [Allowances(each, {Tier.ANONYMOUS: LIMIT}, clock) for each in counts]
+    finally:
+        for each in shared:
+            await each.close()
+
+
+async def admitted(allowances: Allowances, calls: int, caller: str = "a") -> int:
+    standings = await asyncio.gather(*(allowances.take(Tier.ANONYMOUS, caller) for _ in range(calls)))
+    return sum(standing.is_admitted for standing in standings)
+
+
+async def test_two_servers_share_a_callers_minute_and_its_count_ends_by_itself(valkey: ValkeyServer) -> None:
+    async with servers(valkey, Clock(), 2) as (one, two), valkey.client() as client:
+        assert await admitted(one, 60) + await admitted(two, 200) + await admitted(one, 200) == LIMIT
+        (key,) = [key async for key in client.scan_iter("*call_limit*")]
+        assert 0 < await client.ttl(key) <= 60
+
+
+async def test_a_server_limits_by_itself_while_redis_is_away_and_asks_again_later(valkey: ValkeyServer) -> None:
+    clock = Clock()
+    async with servers(valkey, clock, 1) as (server,):
+        assert await admitted(server, 10) == 10
+        await valkey.kill()
+        assert await admitted(server, 200, "b") == LIMIT
+        await valkey.start()
+        clock.at_s += 60
+        assert await admitted(server, 200, "b") == LIMIT
+        async with valkey.client() as client:
+            assert [key async for key in client.scan_iter("*call_limit*")]
+
+
+async def test_a_redis_that_hangs_costs_its_wait_twice_and_then_nobody_waits(valkey: ValkeyServer) -> None:
+    clock = Clock()
+    async with servers(valkey, clock, 1) as (server,):
+        valkey.freeze()
+        try:
+            assert await admitted(server, 200) == LIMIT
+        finally:
+            valkey.thaw()
+        async with valkey.client() as client:
+            totals = [int(await client.get(key) or 0) async for key in client.scan_iter("*call_limit*")]
+        assert sum(totals) <= 2 * (LIMIT // 5)
