@@ -1,0 +1,58 @@
+"""The bridge under `zmart bench fanout`: the product's, over a real stream, with states and wallets made up.
+
+Run as `python -m app.bench.fanout_bridge REDIS_URL`; the first line it prints is its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import sys
+from dataclasses import dataclass
+
+import uvloop
+
+from app import clock
+from app.bench.fanout_load import CHANNEL
+from domain.ids import base58_encode
+from ws_bridge.feed import RedisFeed
+from ws_bridge.ports import Snapshot
+from ws_bridge.server import Bridge, BridgeSettings
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class _State:
+    epoch: str
+    seq: int
+    payload: dict[str, object]
+
+
+@dataclass(frozen=True)
+class _Caller:
+    wallet: str
+    expires_at_s: int
+
+
+class _States:
+    async def snapshot(self, channel: str) -> Snapshot | None:
+        return _State("bench", 0, {"likes": 0}) if channel == CHANNEL else None
+
+
+class _Tokens:
+    def verify(self, token: str) -> _Caller:
+        return _Caller(base58_encode(hashlib.sha256(token.encode()).digest()), int(clock.wall_s()) + DAY_S)
+
+
+async def _serve(redis_url: str) -> None:
+    bridge = Bridge(BridgeSettings(), RedisFeed(redis_url), _States(), _Tokens(), clock.wall_s, random.SystemRandom())
+    await bridge.start()
+    print(bridge.port, flush=True)  # noqa: T201 - how the bench learns the port
+    await bridge.failed()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(_serve(sys.argv[1]))
