@@ -42,6 +42,24 @@ class Scripts:
         seen: dict[str, Any] = json.loads(done.stdout)
         return seen
 
+    def tool(self, name: str, *arguments: str, cwd: Path) -> None:
+        """Run a package's own program."""
+        command = [str(_NODE), str(self._program(name)), *arguments]
+        done = subprocess.run(
+            command, cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=RUN_S_MAX, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    def launcher(self, name: str, folder: Path) -> Path:
+        """A file that others can start as that program."""
+        path = folder / f"{name}.sh"
+        path.write_text(f'#!/bin/sh\nexec "{_NODE}" "{self._program(name)}" "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    def _program(self, name: str) -> Path:
+        return (self.modules / ".bin" / name).resolve()
+
 
 @pytest.fixture(scope="session")
 def node_scripts(pytestconfig: pytest.Config) -> Scripts:
@@ -71,7 +89,11 @@ def _install(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    unfinished.rename(folder)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another worker was faster
+        shutil.rmtree(unfinished)
+        assert folder.exists()
 
 
 def _environment(**more: str) -> dict[str, str]:

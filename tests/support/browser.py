@@ -1,0 +1,57 @@
+"""Headless Chromium for tests: Debian's `chromium-headless-shell`, or whatever ZMART_CHROMIUM names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium-headless-shell", "chromium", "chrome-headless-shell", "google-chrome")
+STOP_S_MAX = 10
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--hide-scrollbars",
+)
+
+
+@dataclass(frozen=True)
+class Browser:
+    """A Chromium with a profile of its own."""
+
+    program: str
+    profile: Path
+
+    @contextmanager
+    def opened(self, url: str, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Show a page until the block ends; the browser's own words stand in browser.log beside the profile."""
+        with (self.profile.parent / "browser.log").open("ab") as log:
+            shown = subprocess.Popen(self.argv(url, flags), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            yield shown
+        finally:
+            shown.terminate()
+            shown.wait(STOP_S_MAX)
+
+    def argv(self, url: str, flags: Sequence[str] = ()) -> list[str]:
+        # A debugging port keeps the headless shell from ending with the page's load; 0 takes a free one.
+        return [self.program, *_FLAGS, "--remote-debugging-port=0", f"--user-data-dir={self.profile}", *flags, url]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Browser:
+    """A browser; without one the test is skipped, except in CI, which installs it."""
+    found = os.environ.get("ZMART_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        assert not os.environ.get("CI"), f"CI needs one of {', '.join(NAMES)}"
+        pytest.skip("no Chromium here; Debian has it as chromium-headless-shell")
+    return Browser(found, tmp_path / "profile")
