@@ -24,16 +24,21 @@ def signing_keys(settings: Settings) -> SigningKeys:
     return SigningKeys(load_key(settings.backend_key_path), load_key(admin) if admin is not None else None)
 
 
-def chain_reader(settings: Settings) -> ChainReader:
-    """A reader of every endpoint in the settings; raises ValueError for a program id that is none, or UnusableIdl."""
-    interface = load_interface(settings.idl_file) if settings.idl_file is not None else None
-    program = ZmartProgram.at(settings.program_id, interface)
+def rpc_pool(settings: Settings) -> RpcPool:
+    """Every endpoint in the settings."""
     pool = PoolSettings(
         genesis_hash=settings.genesis_hash,
         breaker_failures_max=settings.breaker_failures,
         breaker_open_s=settings.rpc_breaker_s,
     )
-    return ChainReader(RpcPool([Rpc(RpcSettings(url)) for url in settings.rpc_urls], pool), program)
+    return RpcPool([Rpc(RpcSettings(url)) for url in settings.rpc_urls], pool)
+
+
+def chain_reader(settings: Settings, pool: RpcPool | None = None) -> ChainReader:
+    """A reader of every endpoint in the settings; raises ValueError for a program id that is none, or UnusableIdl."""
+    interface = load_interface(settings.idl_file) if settings.idl_file is not None else None
+    program = ZmartProgram.at(settings.program_id, interface)
+    return ChainReader(pool or rpc_pool(settings), program)
 
 
 def fee_settings(settings: Settings) -> FeeSettings:

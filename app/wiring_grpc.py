@@ -20,8 +20,9 @@ from app.wiring import database_url
 from app.wiring_alert_book import Alerts
 from app.wiring_attempts import Attempts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
-from app.wiring_chain import chain_reader
+from app.wiring_chain import chain_reader, rpc_pool
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
+from app.wiring_health import Probed
 from app.wiring_limits import call_limits
 from app.wiring_operators import OperatorDesk
 from app.wiring_tallies import TallyWatch
@@ -267,7 +268,9 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     router.directory.start()
     database = await database_pool(database_url(settings), settings.database_pool, "zmart-grpc")
     inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox")
-    reader = chain_reader(settings)
+    pool = rpc_pool(settings)
+    reader = chain_reader(settings, pool)
+    probed = Probed(settings, database, reader, pool)
     accounts = Accounts(reader)
     tallies = TallyWatch(settings, database)
     feed = FeedReads(database, database_url(settings))
@@ -285,6 +288,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         aggregations=AggregationRows(AggregationReads(database)),
         operators=OperatorDesk(OperatorReads(database), router.standing),
         attempts=Attempts(PostgresTransactionStore(database)),
+        health=probed.parts(),
         event_types=EVENT_TYPES,
         vote_log=VoteLogs(VoteLog(database)),
         alarm=AlertStore(PostgresTransactionStore(database)),
@@ -315,6 +319,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         router.directory.stop()
         await feed.close()
         await tallies.stop()
+        await probed.close()
         await reader.close()
         await counts.close()
         await database.close()

@@ -4,6 +4,7 @@ It must never know actors, SQL, Solana or settings: it speaks domain types and r
 Start reading at `votes.py` (what one vote goes through), then `interceptors.py` (what every call goes through).
 """
 
+from grpc_server.health import HealthParts
 from grpc_server.limits import CallLimits
 from grpc_server.ports import (
     AccountsUnavailable,
@@ -46,6 +47,7 @@ __all__ = [
     "CommandRouter",
     "EventBook",
     "GrpcServer",
+    "HealthParts",
     "InboxUnavailable",
     "MarketAccounts",
     "MarketBook",

@@ -16,6 +16,7 @@ from grpc.aio import AbortError, ServicerContext
 
 from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID
 from grpc_server.methods import Policy
+from grpc_server.metrics import IN_FLIGHT
 from grpc_server.problems import Busy, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
 from grpc_server.status import DETAILS_KEY, OUTAGES, status_of
 from identity import ANONYMOUS, Caller, Denial, Doorkeeper, Revocations, Tier
@@ -105,11 +106,13 @@ class InFlight:
         if self.count >= self._in_flight_max:
             await end(context, Busy(self._in_flight_max))
         self.count += 1
+        IN_FLIGHT.inc()
         self._idle.clear()
         try:
             yield
         finally:
             self.count -= 1
+            IN_FLIGHT.dec()
             if not self.count:
                 self._idle.set()
 
@@ -224,11 +227,16 @@ class Limits(Interceptor, Protocol):
 
 
 def chain(
-    new_id: Callable[[], str], in_flight: InFlight, doorkeeper: Doorkeeper, revocations: Revocations, limits: Limits
+    new_id: Callable[[], str],
+    in_flight: InFlight,
+    doorkeeper: Doorkeeper,
+    revocations: Revocations,
+    limits: Limits,
+    measuring: Interceptor,
 ) -> Sequence[Interceptor]:
     """All of them in order: authenticate, then limit, then route (T69)."""
     identities = Identities(doorkeeper, revocations, limits.count_denied)
-    return (RequestIds(new_id), in_flight, Errors(new_id), Deadlines(), identities, limits)
+    return (RequestIds(new_id), measuring, in_flight, Errors(new_id), Deadlines(), identities, limits)
 
 
 async def end(context: Context, cause: Problem | Exception) -> None:

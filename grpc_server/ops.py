@@ -8,6 +8,7 @@ from typing import Any
 
 from grpc.aio import ServicerContext
 
+from grpc_server.health import Health
 from grpc_server.ops_actors import Actors
 from grpc_server.ops_aggregations import Aggregations
 from grpc_server.ops_alerts import Alerts
@@ -20,12 +21,22 @@ class OpsService(OpsServiceServicer):
     """Hands each call to its concern, given to the constructor; what has no method here is answered NOT_SERVED."""
 
     def __init__(
-        self, discrepancies: Discrepancies, alerts: Alerts, aggregations: Aggregations, actors: Actors
+        self,
+        health: Health,
+        discrepancies: Discrepancies,
+        alerts: Alerts,
+        aggregations: Aggregations,
+        actors: Actors,
     ) -> None:
+        self._health = health
         self._discrepancies = discrepancies
         self._alerts = alerts
         self._aggregations = aggregations
         self._actors = actors
+
+    async def GetHealth(self, request: pb.GetHealthRequest, context: ServicerContext[Any, Any]) -> pb.GetHealthResponse:
+        """Say how the system is."""
+        return await self._health.answer(context)
 
     async def ListAlerts(
         self, request: pb.ListAlertsRequest, context: ServicerContext[Any, Any]

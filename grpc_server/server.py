@@ -18,8 +18,10 @@ from grpc_server.altered import AlteredVotes
 from grpc_server.bulk import BulkVotes
 from grpc_server.events import EventService
 from grpc_server.exports import VoteExports
+from grpc_server.health import Health, HealthParts
 from grpc_server.log_trees import LogTrees
 from grpc_server.markets import MarketService
+from grpc_server.measuring import Measuring
 from grpc_server.methods import HARD_BYTES_MAX
 from grpc_server.ops import OpsService
 from grpc_server.ops_actors import Actors
@@ -48,6 +50,7 @@ from grpc_server.problems import NotServed, Rejected
 from grpc_server.proofs import VoteProofs
 from grpc_server.receipts import ReceiptDesk
 from grpc_server.sign_ins import AuthService
+from grpc_server.traffic import Traffic
 from grpc_server.transitions import Transitions
 from grpc_server.vote_streams import VoteStreams
 from grpc_server.voters import Voters
@@ -133,6 +136,7 @@ class Parts:
     aggregations: AggregationBook
     operators: OperatorBook
     attempts: AttemptBook
+    health: HealthParts
     event_types: tuple[str, ...]
     """All names that an event can have."""
     vote_log: VoteLog
@@ -215,7 +219,10 @@ class GrpcServer:
 def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     """A server that is not started yet. Call in the event loop that it will run in."""
     in_flight = interceptors.InFlight(settings.in_flight_max)
-    chain = interceptors.chain(parts.new_id, in_flight, parts.doorkeeper, parts.revocations, parts.limits)
+    traffic = Traffic(parts.monotonic_s)
+    chain = interceptors.chain(
+        parts.new_id, in_flight, parts.doorkeeper, parts.revocations, parts.limits, Measuring(traffic)
+    )
     server = grpc.aio.server(options=OPTIONS)
     adoption = Adoption(parts.router, parts.accounts, parts.book, parts.monotonic_s)
     page_tokens = PageTokens(settings.page_token_secret, parts.now_s)
@@ -227,7 +234,8 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     watches = Watches(parts.feed, settings.bookmark_s)
     transitions = Transitions(adoption, parts.attempts, parts.new_id, parts.monotonic_s)
     markets = MarketService(adoption, parts.book, page_tokens, transitions, watches, parts.now_s)
-    services = _register(cast(Server, Pipeline(server, chain)), parts, votes, markets, adoption, page_tokens)
+    look = Health(parts.health, traffic, parts.monotonic_s)
+    services = _register(cast(Server, Pipeline(server, chain)), parts, votes, markets, adoption, page_tokens, look)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if settings.reflection:
@@ -255,6 +263,7 @@ def _register(
     markets: MarketService,
     adoption: Adoption,
     page_tokens: PageTokens,
+    look: Health,
 ) -> tuple[str, ...]:
     """Put every service of the contract on the server and return their names."""
     events = EventService(parts.events, parts.event_types, page_tokens)
@@ -262,7 +271,7 @@ def _register(
     alerts = Alerts(parts.alerts, page_tokens, parts.now_s)
     aggregations = Aggregations(adoption, parts.aggregations, page_tokens, parts.monotonic_s)
     sign_ins = AuthService(parts.challenges, parts.refreshes)
-    operators = OpsService(discrepancies, alerts, aggregations, Actors(parts.operators, page_tokens))
+    operators = OpsService(look, discrepancies, alerts, aggregations, Actors(parts.operators, page_tokens))
     return (
         _add(server, auth.DESCRIPTOR, sign_ins, auth_grpc.add_AuthServiceServicer_to_server),
         _add(server, vote.DESCRIPTOR, votes, vote_grpc.add_VoteServiceServicer_to_server),

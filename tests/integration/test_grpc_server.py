@@ -50,6 +50,7 @@ SERVED = {
     "/zmart.v1.MarketService/WatchMarket",
     "/zmart.v1.EventService/ListEvents",
     "/zmart.v1.EventService/SearchEvents",
+    "/zmart.v1.OpsService/GetHealth",
     "/zmart.v1.OpsService/ListAlerts",
     "/zmart.v1.OpsService/AcknowledgeAlert",
     "/zmart.v1.OpsService/ResolveAlert",

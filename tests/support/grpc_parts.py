@@ -59,6 +59,7 @@ from tests.support.grpc_events import START_S as START_S
 from tests.support.grpc_failures import Failure as Failure
 from tests.support.grpc_failures import failure as failure
 from tests.support.grpc_failures import failure_of as failure_of
+from tests.support.grpc_health import Condition
 from tests.support.grpc_operators import OperatorRows
 from tests.support.told import ToldRows
 from tests.support.vote_logs import VoteLogs
@@ -319,6 +320,7 @@ class Served:
     operators: OperatorRows
     revoked: Revoked
     told: ToldRows
+    condition: Condition
 
     def bearer(self, person: Person | None, tier: Tier = Tier.WALLET) -> tuple[tuple[str, str], ...]:
         """Metadata that says who is calling."""
@@ -344,7 +346,7 @@ async def served(
     revocations = Revoked()
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     events, desk, aggregations = EventRows(), Desk(), AggregationRows()
-    operators = OperatorRows(town.markets)
+    operators, condition = OperatorRows(town.markets), Condition()
     told = ToldRows(town.markets, NEXT_DEADLINE)
     numbers = itertools.count(1)
     tokens = Tokens(
@@ -364,6 +366,7 @@ async def served(
         aggregations=aggregations,
         operators=operators,
         attempts=town.attempts,
+        health=condition.parts(),
         event_types=EVENT_TYPES,
         vote_log=town.logs,
         alarm=town.logs,
@@ -390,6 +393,6 @@ async def served(
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             behind = (town, accounts, positions, clock, tokens, events, desk, aggregations, operators, revocations)
-            yield Served(server, channel, *behind, told)
+            yield Served(server, channel, *behind, told, condition)
     finally:
         await server.stop(0)

@@ -46,6 +46,7 @@ class GetHealthResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     SERVICES_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    BREAKERS_FIELD_NUMBER: _builtins.int
     status: _builtins.str
     """healthy, degraded (redis, RPC or indexer in error) or unhealthy (database in error)."""
     @_builtins.property
@@ -56,20 +57,51 @@ class GetHealthResponse(_message.Message):
     def metrics(self) -> Global___HealthMetrics:
         """Figures of this process."""
 
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BreakerHealth]:
+        """The circuit breakers of this process, by name."""
+
     def __init__(
         self,
         *,
         status: _builtins.str = ...,
         services: Global___ServiceHealth | None = ...,
         metrics: Global___HealthMetrics | None = ...,
+        breakers: _abc.Iterable[Global___BreakerHealth] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "services", b"services"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "services", b"services", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakers", b"breakers", "metrics", b"metrics", "services", b"services", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetHealthResponse: _TypeAlias = GetHealthResponse  # noqa: Y015
+
+@_typing.final
+class BreakerHealth(_message.Message):
+    """The circuit breaker of one dependency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What it guards, such as an RPC endpoint's host."""
+    open: _builtins.bool
+    """Whether it has opened and no probe has succeeded since."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        open: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakerHealth: _TypeAlias = BreakerHealth  # noqa: Y015
 
 @_typing.final
 class ServiceHealth(_message.Message):

@@ -1,0 +1,60 @@
+"""The interceptor that counts and times every call, for Prometheus and for GetHealth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+import grpc
+from grpc.aio import AbortError
+from prometheus_client import Histogram
+
+from grpc_server.interceptors import Context, Step
+from grpc_server.methods import Policy
+from grpc_server.metrics import CALL_S, CALLS_STARTED
+from grpc_server.traffic import Traffic
+
+_STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+class Measuring:
+    """Counts and times every call of the contract, whatever becomes of it."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+
+    def step(self, method: str, policy: Policy) -> Step:  # noqa: ARG002 - the same for every policy
+        """Measure the calls of one method; what belongs to each status is looked up once."""
+        name = method.removeprefix("/")
+        started = CALLS_STARTED.labels(name)
+        took: dict[str, Histogram] = {"OK": CALL_S.labels(name, "OK")}
+
+        @asynccontextmanager
+        async def measured(context: Context) -> AsyncIterator[None]:
+            started.inc()
+            begun_s = perf_counter()
+            status = "UNKNOWN"
+            try:
+                yield
+                status = "OK"
+            except AbortError:
+                status = _STATUS_NAMES.get(_number(context.code()), "UNKNOWN")
+                raise
+            except asyncio.CancelledError:
+                status = "CANCELLED"
+                raise
+            finally:
+                if status not in took:
+                    took[status] = CALL_S.labels(name, status)
+                took[status].observe(perf_counter() - begun_s)
+                self._traffic.note(status)
+
+        return measured
+
+
+def _number(code: Any) -> int:
+    """The number of a status: grpc's context gives it bare."""
+    return code.value[0] if isinstance(code, grpc.StatusCode) else int(code or 0)
