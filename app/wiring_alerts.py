@@ -12,11 +12,13 @@ import structlog
 from alerts.delivery import AlertDelivery
 from alerts.rules import read_rules
 from alerts.sinks import open_sinks
+from alerts.vigil import Vigil
 from app import clock
 from app.config import Settings
 from app.wiring import database_url
 from storage.alerts import AlertNews, AlertQueue
 from storage.database import database_pool
+from storage.heartbeats import RoleBeats
 
 POOL = 2
 log = structlog.get_logger("alerts")
@@ -32,8 +34,10 @@ async def run_alerts(settings: Settings, stop: asyncio.Event) -> None:
     if not sinks:
         log.warning("no sink: alerts are stored and logged only")
     database, news = await database_pool(url, POOL, "zmart-alerts"), AlertNews(url)
+    queue = AlertQueue(database)
+    watching = asyncio.create_task(Vigil(RoleBeats(database), queue).run(clock.wall_s))
     delivery = AlertDelivery(
-        AlertQueue(database),
+        queue,
         news,
         rules,
         sinks,
@@ -45,5 +49,6 @@ async def run_alerts(settings: Settings, stop: asyncio.Event) -> None:
     try:
         await delivery.run(stop)
     finally:
+        watching.cancel()
         await news.close()
         await database.close()

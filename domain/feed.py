@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from domain.ids import MarketId
+from domain.ids import MarketId, Wallet
 from domain.market import Market, changed
+from domain.positions import PositionRead, StoredPosition
 from domain.tally import VoteType
 
 
@@ -49,6 +50,26 @@ def market_channel(market_id: MarketId) -> str:
 def votes_channel(market_id: MarketId) -> str:
     """The channel with the tallies of one market."""
     return f"votes_{market_id}"
+
+
+def positions_channel(wallet: Wallet) -> str:
+    """The channel with what one wallet holds, for that wallet alone (T59)."""
+    return f"user_{wallet}_positions"
+
+
+def position_payload(position: StoredPosition | PositionRead) -> dict[str, Any]:
+    """What a wallet holds in one market; 64-bit numbers as decimal text (T6), `last_trade_at` in Unix seconds."""
+    return {
+        "market_id": position.holding.market_id,
+        "shares_yes": str(position.shares_yes),
+        "shares_no": str(position.shares_no),
+        "total_invested": str(position.total_invested),
+        "trades_count": position.trades_count,
+        "last_trade_at": position.last_trade_at_s,
+        "has_claimed": position.has_claimed,
+        "claimed_amount": str(position.claimed_amount),
+        "slot": str(position.slot),
+    }
 
 
 def announce(

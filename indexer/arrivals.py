@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from domain.ids import KEY_BYTES, MalformedId, base58_decode
 
 ITEMS_MAX = 1_000
@@ -69,16 +71,25 @@ class _Bad(ValueError):
 
 def items_of(body: bytes) -> list[Any]:
     """The items of a body, not looked at yet; raises `BodyMalformed`."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as fault:  # also for text that is no UTF-8 and numbers of 4,300 digits
-        raise BodyMalformed(f"not JSON: {type(fault).__name__}") from fault
+    value = _json(body)
     items = value if isinstance(value, list) else [value]
     if not all(isinstance(item, dict) for item in items):
         raise BodyMalformed("neither an object nor an array of objects")
     if len(items) > ITEMS_MAX:
         raise BodyMalformed(f"more than {ITEMS_MAX} items")
     return items
+
+
+def _json(body: bytes) -> Any:
+    """orjson takes a quarter of the time; what it does not take, lone surrogates for one, json may."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as fault:  # also for text that is no UTF-8 and numbers of 4,300 digits
+        raise BodyMalformed(f"not JSON: {type(fault).__name__}") from fault
 
 
 def fault_of_body(body: bytes) -> str | None:

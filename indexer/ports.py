@@ -211,6 +211,10 @@ class IndexStore(Protocol):
         """Transactions up to a slot that are not final yet, oldest first."""
         ...
 
+    async def beat(self) -> None:
+        """Say that an indexer lives and gets on."""
+        ...
+
     async def prune_inbox(self, kept_s: float, limit: int) -> int:
         """Forget bodies that were finished longer ago, at most `limit`; returns how many."""
         ...

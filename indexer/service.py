@@ -21,6 +21,7 @@ from indexer.filler import GapFiller
 from indexer.ports import IndexStore, Markets, Projector
 from indexer.preparing import Preparer
 from indexer.promoter import Promoter
+from indexer.pulse import BEAT_S, Pulse
 from indexer.recorder import Recorder
 from indexer.worker import InboxWorker
 
@@ -96,6 +97,7 @@ class Indexer:
         self._heard = asyncio.Event()
         self._gap = asyncio.Event()
         self._gap.set()
+        self._pulse = Pulse(lambda: asyncio.get_running_loop().time())
         recorder = Recorder(parts.store, parts.projector, self._heard)
         preparer = Preparer(parts.program_id, parts.accounts, parts.store)
         reader = TransactionReader(parts.history)
@@ -115,6 +117,7 @@ class Indexer:
             tasks.create_task(self._repeat("fetch", self.fetcher.step, settings.idle_s * 2))
             tasks.create_task(self._repeat("settle", self.promoter.step, settings.settle_s))
             tasks.create_task(self._repeat("sweep", self._sweep, settings.sweep_s, self._gap))
+            tasks.create_task(self._repeat("heartbeat", self.beat, BEAT_S))
             tasks.create_task(self._repeat("prune", self._prune, settings.inbox_kept_s / 10))
             for chore in self._parts.chores:
                 tasks.create_task(self._repeat(chore.name, chore.step, chore.idle_s))
@@ -128,7 +131,8 @@ class Indexer:
             if wake is not None:
                 wake.clear()
             try:
-                busy = await step()
+                with self._pulse.step(name):
+                    busy = await step()
                 pause_s = OUTAGE_S
             except (OSError, ChainUnavailable, RpcRefused) as outage:
                 log.warning("waits", what=name, error=str(outage), retry_in_s=pause_s)
@@ -137,6 +141,15 @@ class Indexer:
                 continue
             if not busy:
                 await _pause(idle_s, wake)
+
+    async def beat(self) -> bool:
+        """Say that all of this lives; with a step that hangs it falls silent, and people are told."""
+        stuck = self._pulse.stuck()
+        if stuck:
+            log.error("stuck", steps=stuck)
+        else:
+            await self._parts.store.beat()
+        return False
 
     async def _sweep(self) -> bool:
         await self.filler.sweep()

@@ -1,5 +1,6 @@
 """Bodies as they were pushed, kept before they are answered (T29); a sample of those that were refused."""
 
+from storage.bodies import packed
 from storage.database import Database
 from storage.index_codec import words
 
@@ -17,7 +18,7 @@ class Inbox:
 
     async def put(self, body: bytes) -> int:
         """Commit a body and return its number."""
-        (row,) = await self._database.fetch("put_body", "webhook", body)
+        (row,) = await self._database.fetch("put_body", "webhook", packed(body))
         return int(row["id"])
 
     async def keep_sample(self, body: bytes, why: str) -> None:

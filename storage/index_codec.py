@@ -17,6 +17,7 @@ from domain.indexed import (
     WantedTransaction,
 )
 from domain.tally import VoteType
+from storage.bodies import unpacked
 from storage.codec import printable
 
 Row = Mapping[str, Any]
@@ -95,7 +96,7 @@ def wanted_of(row: Row) -> WantedTransaction:
 
 def body_of(row: Row) -> InboxBody:
     """The body in a row of `lease_bodies`."""
-    return InboxBody(row["id"], row["source"], row["body"], row["attempts"])
+    return InboxBody(row["id"], row["source"], unpacked(row["body"]), row["attempts"])
 
 
 def effect_row(effect: MarketEffect) -> tuple[str | None, ...]:
@@ -127,7 +128,7 @@ def effect_of_body(body: bytes) -> MarketEffect:
 
 def letter_of(row: Row) -> DeadLetter:
     """The dead letter in a row."""
-    return DeadLetter(row["id"], LetterKind(row["kind"]), row["body"], row["error"], row["created_at"])
+    return DeadLetter(row["id"], LetterKind(row["kind"]), unpacked(row["body"]), row["error"], row["created_at"])
 
 
 def _number(value: int | None) -> str | None:

@@ -26,10 +26,14 @@ from domain.positions import TradesOf
 from storage import codec, index_codec
 from storage.database import Database, OpenTransaction
 
+INDEXER = "indexer"
+"""The role that beats."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexStanding:
-    """How far behind the way in is. None for what was not there yet: no waiting body, no sweep."""
+    """How far behind the way in is. None for what was not there yet: no waiting body, no sweep, no
+    heartbeat."""
 
     inbox_age_s: float | None
     inbox_count: int
@@ -39,6 +43,8 @@ class IndexStanding:
     slot: int | None
     lag_slots: int | None
     swept_s: float | None
+    beat_s: float | None
+    """Seconds since an indexer last said that it gets on."""
 
 
 class PostgresIndexTransaction:
@@ -229,6 +235,10 @@ class PostgresIndexStore:
     async def prune_inbox(self, kept_s: float, limit: int) -> int:
         """Forget bodies that were finished longer ago, at most `limit`; returns how many."""
         return len(await self._database.fetch("prune_inbox", kept_s, limit))
+
+    async def beat(self) -> None:
+        """Say that an indexer lives and gets on."""
+        await self._database.fetch("role_beat", INDEXER)
 
     async def standing(self) -> IndexStanding:
         """How far behind the way in is."""

@@ -23,12 +23,18 @@ class PositionTable:
         return [(projected.holding_of(row), row["touched_slot"]) for row in rows]
 
     async def save(self, reads: Sequence[PositionRead]) -> Sequence[Holding]:
-        """Keep reads of the chain, and say which were news; one that is older than the row changes nothing (T43)."""
+        """Keep reads of the chain, and say which were newer; one that is older than the row changes nothing (T43).
+
+        What they change is told on the wallets' channels, in the same commit; a hint of it that is lost costs the
+        notifier's next look.
+        """
         if not reads:
             return []
         rows = await self._database.fetch(
             "save_positions", *codec.columns([projected.read_row(read) for read in reads])
         )
+        if rows and rows[0]["told_count"]:
+            await self._database.fetch("wake_notifier")
         return [projected.holding_of(row) for row in rows]
 
     async def known(self, market_id: MarketId, wallet: Wallet, min_slot: int) -> StoredPosition | None:

@@ -1,10 +1,12 @@
 """Positions, trades, events and discrepancies as rows and back, for the statements of the indexer's outward half."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from domain.discrepancies import DiscrepancyPlace, StoredDiscrepancy
 from domain.event_listing import EventPlace, IndexedEvent
+from domain.feed import position_payload
 from domain.positions import Holding, PositionRead, StoredPosition, Trade
 from domain.reconciliation import Difference, Suspicion
 from storage.codec import Row, printable
@@ -32,6 +34,7 @@ def read_row(read: PositionRead) -> tuple[str, ...]:
         _word(read.has_claimed),
         str(read.claimed_amount),
         str(read.slot),
+        json.dumps(position_payload(read)),
     )
 
 

@@ -712,6 +712,10 @@ WHERE id = ANY ($1::text[]::uuid[]);
 -- A hint: it need not be on disk before it is told, and a NOTIFY of its own would wait for that.
 BEGIN; SET LOCAL synchronous_commit = off; NOTIFY zmart_outbox; COMMIT;
 
+-- name: wake_notifier
+-- The same hint as a statement of the pool.
+SELECT pg_notify('zmart_outbox', '');
+
 -- name: ping
 SELECT 1;
 
@@ -1209,7 +1213,8 @@ SELECT
     (SELECT count(*) FROM wanted_transactions) AS wanted_count,
     (SELECT count(*) FROM market_effects) AS effect_count,
     (SELECT count(*) FROM dead_letters WHERE replayed_at IS NULL) AS dead_count,
-    c.slot, c.finalized_slot - c.slot AS lag_slots, extract(epoch FROM now() - c.swept_at)::float8 AS swept_s
+    c.slot, c.finalized_slot - c.slot AS lag_slots, extract(epoch FROM now() - c.swept_at)::float8 AS swept_s,
+    (SELECT extract(epoch FROM now() - beat_at)::float8 FROM heartbeats WHERE role = 'indexer') AS beat_s
 FROM (SELECT $1::text AS program_id) AS p
 LEFT JOIN indexer_cursor AS c USING (program_id);
 
@@ -1317,28 +1322,89 @@ ORDER BY touched_slot
 LIMIT $1;
 
 -- name: save_positions
--- An older read never overwrites a newer one (T43).
-INSERT INTO positions AS p (
-    market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, last_trade_at, has_claimed,
-    claimed_amount, slot
+-- An older read never overwrites a newer one (T43). What a read changes is told to its wallet in the same statement: one
+-- message for each position, numbered without a gap, because whoever numbers holds the row of the wallet's channel.
+-- Rows are locked in the order of their keys: positions, which are there since an event touched them, then channels.
+WITH n AS (
+    SELECT market_id, user_pubkey, pda, shares_yes::numeric, shares_no::numeric, total_invested::numeric,
+        trades_count::bigint, to_timestamp(nullif(last_trade_at_s::bigint, 0)) AS last_trade_at,
+        has_claimed::boolean, claimed_amount::numeric, slot::bigint, payload::jsonb
+    FROM unnest(
+        cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10),
+        cells($11), cells($12)
+    ) AS n (
+        market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, last_trade_at_s, has_claimed,
+        claimed_amount, slot, payload
+    )
+), before AS MATERIALIZED (
+    SELECT p.market_id, p.user_pubkey, p.shares_yes, p.shares_no, p.total_invested, p.trades_count, p.has_claimed,
+        p.claimed_amount
+    FROM positions AS p JOIN n USING (market_id, user_pubkey)
+    ORDER BY p.market_id, p.user_pubkey
+    FOR UPDATE OF p
+), known AS MATERIALIZED (
+    SELECT n.*,
+        (n.shares_yes, n.shares_no, n.total_invested, n.trades_count, n.has_claimed, n.claimed_amount)
+        <> (
+            coalesce(b.shares_yes, 0), coalesce(b.shares_no, 0), coalesce(b.total_invested, 0),
+            coalesce(b.trades_count, 0), coalesce(b.has_claimed, false), coalesce(b.claimed_amount, 0)
+        ) AS is_news
+    FROM n LEFT JOIN before AS b USING (market_id, user_pubkey)
+), saved AS (
+    INSERT INTO positions AS p (
+        market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, last_trade_at, has_claimed,
+        claimed_amount, slot
+    )
+    SELECT market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, last_trade_at, has_claimed,
+        claimed_amount, slot
+    FROM known
+    ORDER BY market_id, user_pubkey
+    ON CONFLICT (market_id, user_pubkey) DO UPDATE
+    SET pda = excluded.pda, shares_yes = excluded.shares_yes, shares_no = excluded.shares_no,
+        total_invested = excluded.total_invested, trades_count = excluded.trades_count,
+        last_trade_at = excluded.last_trade_at, has_claimed = excluded.has_claimed,
+        claimed_amount = excluded.claimed_amount, slot = excluded.slot, updated_at = now()
+    WHERE p.slot < excluded.slot
+    RETURNING market_id, user_pubkey
+), news AS MATERIALIZED (
+    SELECT user_pubkey, payload, row_number() OVER (PARTITION BY user_pubkey ORDER BY market_id) AS place
+    FROM saved JOIN known USING (market_id, user_pubkey)
+    WHERE is_news
+), numbered AS (
+    INSERT INTO position_channels AS c (user_pubkey, seq)
+    SELECT user_pubkey, count(*) FROM news GROUP BY user_pubkey ORDER BY user_pubkey
+    ON CONFLICT (user_pubkey) DO UPDATE SET seq = c.seq + excluded.seq
+    RETURNING user_pubkey, seq
+), told AS (
+    INSERT INTO feed_outbox (channel, seq, type, payload)
+    SELECT 'user_' || user_pubkey || '_positions',
+        d.seq - count(*) OVER (PARTITION BY user_pubkey) + n.place, 'POSITION_UPDATE', n.payload
+    FROM news AS n JOIN numbered AS d USING (user_pubkey)
+    ORDER BY user_pubkey, n.place
+    RETURNING 1
 )
-SELECT market_id, user_pubkey, pda, shares_yes::numeric, shares_no::numeric, total_invested::numeric,
-    trades_count::bigint, to_timestamp(nullif(last_trade_at_s::bigint, 0)), has_claimed::boolean,
-    claimed_amount::numeric, slot::bigint
-FROM unnest(
-    cells($1), cells($2), cells($3), cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10), cells($11)
-) AS n (
-    market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, last_trade_at_s, has_claimed,
-    claimed_amount, slot
-)
-ORDER BY market_id, user_pubkey
-ON CONFLICT (market_id, user_pubkey) DO UPDATE
-SET pda = excluded.pda, shares_yes = excluded.shares_yes, shares_no = excluded.shares_no,
-    total_invested = excluded.total_invested, trades_count = excluded.trades_count,
-    last_trade_at = excluded.last_trade_at, has_claimed = excluded.has_claimed,
-    claimed_amount = excluded.claimed_amount, slot = excluded.slot, updated_at = now()
-WHERE p.slot < excluded.slot
-RETURNING market_id, user_pubkey;
+SELECT market_id, user_pubkey, (SELECT count(*) FROM told) AS told_count FROM saved;
+
+-- name: positions_snapshot
+-- Everything a wallet holds, the newest trade first, and the last message of its channel, as of one moment; one row with
+-- a NULL market_id for a wallet that holds nothing.
+SELECT e.epoch, coalesce(c.seq, 0) AS seq, p.*
+FROM feed_epoch AS e
+LEFT JOIN position_channels AS c ON c.user_pubkey = $1
+LEFT JOIN LATERAL (
+    SELECT market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, has_claimed,
+        claimed_amount, slot, touched_slot, coalesce(extract(epoch FROM last_trade_at)::bigint, 0) AS last_trade_at_s
+    FROM positions
+    WHERE user_pubkey = $1 AND slot > 0 AND trades_count > 0
+    ORDER BY last_trade_at DESC NULLS LAST, market_id
+    LIMIT $2
+) AS p ON true;
+
+-- name: role_beat
+INSERT INTO heartbeats (role) VALUES ($1) ON CONFLICT (role) DO UPDATE SET beat_at = now();
+
+-- name: role_beats
+SELECT role, extract(epoch FROM now() - beat_at)::float8 AS age_s FROM heartbeats ORDER BY role;
 
 -- name: position_row
 SELECT market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, has_claimed, claimed_amount, slot,
@@ -1392,9 +1458,13 @@ LIMIT $10 OFFSET $11;
 SELECT count(*) AS count FROM (SELECT FROM event_logs {matching_events} LIMIT $10) AS found;
 
 -- name: count_listed_events
-SELECT coalesce(sum(count), 0)::bigint AS count
-FROM event_counts
-WHERE ($1::text IS NULL OR market_id = $1) AND ($2::text IS NULL OR event_type = $2);
+-- Of one market by its counters, one for each type; of all markets by the totals.
+SELECT CASE WHEN $1::text IS NOT NULL THEN (
+    SELECT coalesce(sum(count), 0) FROM event_counts
+    WHERE market_id = $1 AND ($2::text IS NULL OR event_type = $2)
+) ELSE (
+    SELECT coalesce(sum(count), 0) FROM event_totals WHERE $2::text IS NULL OR event_type = $2
+) END::bigint AS count;
 
 -- name: markets_by_prefix
 -- LIKE is right under any collation, and walks the index under C.
@@ -1438,7 +1508,9 @@ LIMIT $8;
 -- By counters, and signatures of none of these markets and types, which are few, one by one.
 SELECT (
     SELECT coalesce(sum(count), 0) FROM event_counts
-    WHERE market_id = ANY ($1::text[]) OR event_type = ANY ($2::text[])
+    WHERE market_id = ANY ($1::text[]) AND NOT event_type = ANY ($2::text[])
+)::bigint + (
+    SELECT coalesce(sum(count), 0) FROM event_totals WHERE event_type = ANY ($2::text[])
 )::bigint + (
     SELECT count(*) FROM event_logs
     WHERE transaction_signature LIKE $3 || '%' AND commitment <> 'dropped'

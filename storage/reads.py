@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.deadlines import Deadline
-from domain.feed import market_channel, snapshot_payload, votes_channel
-from domain.ids import MarketId
+from domain.feed import market_channel, position_payload, snapshot_payload, votes_channel
+from domain.ids import MarketId, Wallet
 from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.observed import ChainConfig
-from storage import codec
+from domain.positions import StoredPosition
+from storage import codec, projected
 from storage.database import Database
 
 PAGE_MAX = 1000
 """Rows of one answer; the API's own limit is lower."""
+POSITIONS_MAX = 500
+"""Positions in one snapshot: 120 KB, half of what a slow connection may have waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,22 @@ class ChannelSnapshot:
     def payload(self) -> Mapping[str, Any]:
         """The state in JSON values."""
         return snapshot_payload(self.market)
+
+
+@dataclass(frozen=True, slots=True)
+class PositionsSnapshot:
+    """What a wallet holds and its channel's place in the feed, as of one moment."""
+
+    epoch: str
+    seq: int
+    positions: Sequence[StoredPosition]
+    is_whole: bool
+    """False where there are more than `POSITIONS_MAX`, the newest trades first."""
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """The state in JSON values."""
+        return {"positions": [position_payload(each) for each in self.positions], "is_whole": self.is_whole}
 
 
 class MarketReads:
@@ -50,9 +69,11 @@ class MarketReads:
         wanted = (state.name if state is not None else None, created_at_s, market_id, min(limit, PAGE_MAX))
         return [_with_deadline(row) for row in await self._database.fetch("list_markets", *wanted)]
 
-    async def snapshot(self, channel: str) -> ChannelSnapshot | None:
-        """The state behind a `market_` or `votes_` channel; None for a market or a kind that is not known here."""
+    async def snapshot(self, channel: str) -> ChannelSnapshot | PositionsSnapshot | None:
+        """The state behind a channel; None for a market or a kind that is not known here."""
         kind, _, market_id = channel.partition("_")
+        if kind == "user":
+            return await self._positions(Wallet(market_id.removesuffix("_positions")))
         name = {"market": market_channel, "votes": votes_channel}.get(kind)
         rows = await self._database.fetch("snapshot", market_id) if name else []
         if not rows:
@@ -60,6 +81,12 @@ class MarketReads:
         market = codec.market_of(rows[0])
         seq = market.market_seq if kind == "market" else market.votes_seq
         return ChannelSnapshot(rows[0]["epoch"], seq, market)
+
+    async def _positions(self, wallet: Wallet) -> PositionsSnapshot:
+        rows = await self._database.fetch("positions_snapshot", wallet, POSITIONS_MAX + 1)
+        held = [projected.position_of(row) for row in rows if row["market_id"] is not None]
+        is_whole = len(held) <= POSITIONS_MAX
+        return PositionsSnapshot(rows[0]["epoch"], rows[0]["seq"], held[:POSITIONS_MAX], is_whole)
 
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig that was read, None before the first."""

@@ -278,11 +278,8 @@ class Session:
     def _admits(self, channel: Channel, now_s: float) -> bool:
         """Whether this caller may have the channel; refusals are tested in this order."""
         assert self.caller is not None
-        if channel.kind is Kind.POSITIONS:
-            if channel.key != self.caller.wallet:  # T59
-                self._error("CHANNEL_FORBIDDEN", "positions are told to their own wallet only", now_s, channel.name)
-            else:
-                self._error("NOT_SERVED", "positions are not served yet", now_s, channel.name)
+        if channel.kind is Kind.POSITIONS and channel.key != self.caller.wallet:  # T59
+            self._error("CHANNEL_FORBIDDEN", "positions are told to their own wallet only", now_s, channel.name)
             return False
         if channel.name not in self._subscriptions and len(self._subscriptions) >= self._limits.channels_max:
             message = f"a connection has at most {self._limits.channels_max} channels"

@@ -154,7 +154,13 @@ class Doors:
     @asynccontextmanager
     async def watching(self, viewer: SignedIn, market_id: MarketId) -> AsyncIterator[Watch]:
         """A WebSocket subscribed to the market's channel."""
-        url = f"{self._connection['ws_url']}?channels=market_{market_id}"
+        async with self.subscribed(viewer, f"market_{market_id}") as watch:
+            yield watch
+
+    @asynccontextmanager
+    async def subscribed(self, viewer: SignedIn, channel: str) -> AsyncIterator[Watch]:
+        """A WebSocket subscribed to one channel."""
+        url = f"{self._connection['ws_url']}?channels={channel}"
         headers = {"Authorization": f"Bearer {viewer.token}"}
         async with connect(url, additional_headers=headers, compression=None) as socket:
             yield Watch(socket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from domain.positions import Holding, PositionRead, StoredPosition
 from storage.positions import PositionTable
 from storage.projections import Projections
 from storage.queries import sql
+from storage.reads import MarketReads
 from tests.support.markets import market_id, wallet
 from tests.support.storage import PostgresGround
 
@@ -92,6 +94,66 @@ async def counts(ground: PostgresGround) -> dict[tuple[str, str], int]:
     return {(row["market_id"], row["event_type"]): row["count"] for row in rows}
 
 
+async def totals(ground: PostgresGround) -> dict[str, int]:
+    rows = await ground.query("SELECT event_type, sum(count)::bigint AS count FROM event_totals GROUP BY 1")
+    return {row["event_type"]: row["count"] for row in rows}
+
+
+async def told(ground: PostgresGround) -> list[tuple[Any, ...]]:
+    rows = await ground.query("SELECT channel, seq, type, payload FROM feed_outbox ORDER BY id")
+    return [(*tuple(row)[:3], json.loads(row["payload"])) for row in rows]
+
+
+async def test_what_changes_a_position_is_told_to_its_wallet_once_and_numbered_without_a_gap(
+    real_ground: PostgresGround, connection: Any, table: PositionTable
+) -> None:
+    mine, other = Holding(market_id(2), HELD.wallet), Holding(market_id(1), wallet(2))
+    bought = read(8, shares_yes=U64_MAX, trades_count=1, total_invested=5)
+    await table.save([bought, read(8, mine, shares_no=7, trades_count=1), read(8, other)])
+    await table.save([replace(bought, slot=9)])
+    await table.save([replace(bought, slot=7, shares_yes=1)])
+    await table.save([read(10, shares_yes=3, trades_count=2)])
+    channel = f"user_{HELD.wallet}_positions"
+    found = await told(real_ground)
+    assert [row[:3] for row in found] == [(channel, seq, "POSITION_UPDATE") for seq in (1, 2, 3)]
+    assert [(row[3]["market_id"], row[3]["shares_yes"], row[3]["slot"]) for row in found] == [
+        (market_id(1), str(U64_MAX), "8"),
+        (market_id(2), "0", "8"),
+        (market_id(1), "3", "10"),
+    ]
+
+
+async def test_readers_that_save_at_once_number_a_wallets_messages_without_a_gap(
+    real_ground: PostgresGround, connection: Any, table: PositionTable
+) -> None:
+    holdings = [Holding(market_id(number), wallet(1 + number % 2)) for number in range(1, 9)]
+    dice, at_once = random.Random(3), asyncio.Semaphore(4)
+    await project(connection, *(event(1, holder=each) for each in holdings))
+
+    async def save(slot: int) -> None:
+        async with at_once:
+            await table.save([read(slot, each, shares_yes=slot) for each in dice.sample(holdings, 5)])
+
+    await asyncio.gather(*(save(slot) for slot in range(1, 25)))
+    for number in (1, 2):
+        seqs = [row[1] for row in await told(real_ground) if row[0] == f"user_{wallet(number)}_positions"]
+        assert len(seqs) > 5 and seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_a_wallets_snapshot_is_what_it_holds_and_the_place_of_its_channel(
+    real_ground: PostgresGround, connection: Any, table: PositionTable
+) -> None:
+    reads = MarketReads(real_ground.database)
+    channel = f"user_{HELD.wallet}_positions"
+    empty = await reads.snapshot(channel)
+    assert empty is not None and (empty.seq, empty.payload) == (0, {"positions": [], "is_whole": True})
+    await table.save([read(8, shares_yes=U64_MAX, trades_count=1), read(8, Holding(market_id(1), wallet(2)))])
+    snapshot = await reads.snapshot(channel)
+    assert snapshot is not None and snapshot.seq == 1
+    (position,) = snapshot.payload["positions"]
+    assert (position["market_id"], position["shares_yes"]) == (market_id(1), str(U64_MAX))
+
+
 async def test_every_trade_is_a_row_two_equal_ones_and_an_empty_one_too(
     real_ground: PostgresGround, connection: Any
 ) -> None:
@@ -124,6 +186,7 @@ async def test_an_event_about_no_known_market_is_counted_and_nothing_else(
     lost = replace(event(7), market_id=None)
     await project(connection, lost, replace(lost, event_type="ConfigUpdated", wallet=None))
     assert await counts(real_ground) == {("", "SharesBought"): 1, ("", "ConfigUpdated"): 1}
+    assert await totals(real_ground) == {"SharesBought": 1, "ConfigUpdated": 1}
     assert (await trades(real_ground), list(await table.stale(10, NOW))) == ([], [])
 
 

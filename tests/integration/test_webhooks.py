@@ -18,6 +18,7 @@ from app.wiring_grpc import InboxOfBodies
 from grpc_server import Webhooks
 from identity import WebhookMode, WebhookSecrets
 from indexer.arrivals import fault_of_body
+from storage.bodies import unpacked
 from storage.database import Database, database_pool
 from storage.inbox import SAMPLE_BYTES_MAX, SAMPLES_MAX, Inbox
 from tests.support.grpc_parts import served
@@ -43,7 +44,7 @@ class Door:
 
     async def bodies(self, status: str = "pending") -> list[bytes]:
         found = await self.rows.all("SELECT body FROM webhook_inbox WHERE status = $1 ORDER BY id", status)
-        return [row["body"] for row in found]
+        return [unpacked(row["body"]) for row in found]
 
 
 def _raw(value: str | bytes) -> bytes:

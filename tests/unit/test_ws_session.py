@@ -152,13 +152,20 @@ def test_an_unknown_market_is_an_error_and_may_be_asked_for_again() -> None:
     assert client.line.types() == ["SUBSCRIPTION_CONFIRMED", "SNAPSHOT"]
 
 
-@pytest.mark.parametrize(("wallet", "reason"), [(OTHER_WALLET, "CHANNEL_FORBIDDEN"), (WALLET, "NOT_SERVED")])
-def test_positions_are_for_their_own_wallet_and_come_later(wallet: str, reason: str) -> None:
+def test_positions_are_for_their_own_wallet() -> None:
     stage = Stage()
-    client = stage.connect(f"user:{wallet}:positions")
+    client = stage.connect(f"user:{OTHER_WALLET}:positions")
     _, error = client.line.take()
-    assert (error["reason"], error["channel"]) == (reason, f"user_{wallet}_positions")
+    assert (error["reason"], error["channel"]) == ("CHANNEL_FORBIDDEN", f"user_{OTHER_WALLET}_positions")
     assert not stage.begun
+
+
+def test_a_wallet_hears_of_its_own_positions() -> None:
+    stage = Stage()
+    channel = f"user_{WALLET}_positions"
+    client = stage.connect(f"user:{WALLET}:positions")
+    answer(stage, sheet(3, channel=channel))
+    assert client.line.types() == ["WELCOME", "SUBSCRIPTION_CONFIRMED", "SNAPSHOT"]
 
 
 def test_the_hundred_and_first_channel_is_refused_and_the_others_stay() -> None:
