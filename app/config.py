@@ -170,6 +170,15 @@ class Settings(BaseSettings):
         (), description="Keys of internal services, comma separated; unset: one is generated"
     )
     token_key: Path | None = Field(None, description="Ed25519 key (PEM) that signs tokens; unset: generated")
+    token_algorithm: Literal["EdDSA", "HS256"] = Field(
+        "EdDSA", description="What signs new tokens; those of every other live key stay valid"
+    )
+    former_token_keys: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Ed25519 keys (PEM) that signed tokens before and are still verified, comma separated"
+    )
+    token_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Secrets for HS256, 32 characters or more; the first may sign, all verify; comma separated"
+    )
     receipt_key: Path | None = Field(
         None, description="Ed25519 key (PEM) that signs receipts of votes; unset: generated"
     )
@@ -208,6 +217,8 @@ class Settings(BaseSettings):
             "webhook_secrets",
             "former_receipt_keys",
             "trusted_proxies",
+            "former_token_keys",
+            "token_secrets",
         )
         for name in lists:
             if isinstance(text := values.get(name), str):
@@ -227,6 +238,13 @@ class Settings(BaseSettings):
             raise ValueError(f"not 64 lower-case hex digits: {', '.join(wrong)}")
         return keys
 
+    @field_validator("token_secrets")
+    @classmethod
+    def _check_secrets(cls, shared: tuple[str, ...]) -> tuple[str, ...]:
+        if any(len(secret) < 32 for secret in shared):
+            raise ValueError("a secret has 32 characters or more")
+        return shared
+
     @field_validator("trusted_proxies")
     @classmethod
     def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
@@ -236,6 +254,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.token_algorithm == "HS256" and not self.token_secrets:  # noqa: S105 - a name
+            raise ValueError("HS256 needs ZMART_TOKEN_SECRETS")
         if self.env == "production":
             self._refuse_developer_defaults()
         return self

@@ -5,12 +5,16 @@ from __future__ import annotations
 import secrets
 import string
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from app import clock
+from app.breakers import breaker
 from app.config import Settings
 from app.embedded.loopback import kept_secret
 from app.sessions import Families
+from chain.breaker import Breaker, BreakerOpen
 from domain.ids import Wallet
 from identity import (
     Challenges,
@@ -21,13 +25,16 @@ from identity import (
     ServiceKeys,
     SigningKey,
     Site,
+    TokenKey,
     Tokens,
     hash_service_key,
     load,
     load_or_create,
+    secret_key,
 )
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
+from storage.redis_nonces import RedisNonces
 from storage.sessions import RefreshFamilies
 
 NONCE_LENGTH = 24
@@ -36,32 +43,49 @@ _NONCE_LETTERS = string.ascii_letters + string.digits
 
 
 class Nonces:
-    """Adapts storage's nonces to identity's port."""
+    """Adapts a store of nonces to identity's port; while the breaker is open the store is not even asked."""
 
-    def __init__(self, store: NonceStore) -> None:
+    def __init__(self, store: NonceStore | RedisNonces, breaker: Breaker) -> None:
         self._store = store
+        self._breaker = breaker
 
     async def put(self, nonce: str, address: Wallet, message: str, expires_at_s: int) -> None:
         """Remember a challenge."""
-        try:
+        with self._translated():
             await self._store.put(nonce, address, message, expires_at_s)
-        except StorageUnavailable as outage:
-            raise NonceStoreUnavailable(str(outage)) from outage
 
     async def take(self, nonce: str, address: Wallet) -> str | None:
         """Use up a nonce."""
-        try:
+        with self._translated():
             return await self._store.take(nonce, address)
-        except StorageUnavailable as outage:
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            with self._breaker.attempt():
+                yield
+        except (StorageUnavailable, BreakerOpen) as outage:
             raise NonceStoreUnavailable(str(outage)) from outage
 
 
 def tokens(settings: Settings) -> Tokens:
     """Issues and verifies access tokens; every process of one deployment shares the key file."""
-    key = _key(settings.token_key, settings.data_dir / "token.pem")
+    key, *older = token_keys(settings)
     return Tokens(
-        key, (), settings.token_issuer, settings.token_audience, lambda: int(clock.wall_s()), lambda: str(uuid.uuid4())
+        key,
+        tuple(older),
+        settings.token_issuer,
+        settings.token_audience,
+        lambda: int(clock.wall_s()),
+        lambda: str(uuid.uuid4()),
     )
+
+
+def token_keys(settings: Settings) -> Sequence[TokenKey]:
+    """The key that signs, then all that are still verified; what was signed before a rotation stays valid (T67)."""
+    files = [_key(settings.token_key, settings.data_dir / "token.pem"), *map(load, settings.former_token_keys)]
+    shared = [secret_key(secret) for secret in settings.token_secrets]
+    return [*shared, *files] if settings.token_algorithm == "HS256" else [*files, *shared]  # noqa: S105 - a name
 
 
 def receipts(settings: Settings) -> ReceiptSigner:
@@ -92,10 +116,11 @@ def doorkeeper(settings: Settings) -> Doorkeeper:
     return Doorkeeper(tokens(settings), ServiceKeys(hash_service_key(key) for key in service_keys(settings)))
 
 
-def challenges(settings: Settings, store: NonceStore) -> Challenges:
+def challenges(settings: Settings, redis: RedisNonces, database: NonceStore) -> Challenges:
     """Sign-in challenges for this site."""
     site = Site(settings.sign_in_domain, f"http://{settings.sign_in_domain}", settings.sign_in_chain, STATEMENT)
-    return Challenges(site, Nonces(store), clock.utc_now, new_nonce)
+    first, spare = (Nonces(store, breaker(settings, StorageUnavailable)) for store in (redis, database))
+    return Challenges(site, first, clock.utc_now, new_nonce, spare)
 
 
 def refreshes(settings: Settings, families: RefreshFamilies) -> Refreshes:

@@ -16,7 +16,7 @@ from app.embedded.loopback import kept_secret
 from app.identities import challenges, doorkeeper, receipts, refreshes, webhook_secrets
 from app.roles_actors import harden
 from app.sessions import Revocations
-from app.wiring import database_url
+from app.wiring import database_url, redis_url
 from app.wiring_alert_book import Alerts
 from app.wiring_attempts import Attempts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
@@ -70,6 +70,7 @@ from storage.outages import StorageUnavailable
 from storage.positions import PositionTable
 from storage.reads import MarketReads
 from storage.reconciliations import Reconciliations
+from storage.redis_nonces import RedisNonces
 from storage.sessions import OperatorTokens, RefreshFamilies
 from storage.transactions import PostgresTransactionStore
 from storage.vote_log import VoteLog
@@ -275,6 +276,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     tallies = TallyWatch(settings, database)
     feed = FeedReads(database, database_url(settings))
     limits, counts = call_limits(settings)
+    nonces = RedisNonces(redis_url(settings))
     parts = Parts(
         router=router,
         accounts=accounts,
@@ -293,7 +295,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         vote_log=VoteLogs(VoteLog(database)),
         alarm=AlertStore(PostgresTransactionStore(database)),
         doorkeeper=doorkeeper(settings),
-        challenges=challenges(settings, NonceStore(database)),
+        challenges=challenges(settings, nonces, NonceStore(database)),
         refreshes=refreshes(settings, RefreshFamilies(database)),
         revocations=Revocations(OperatorTokens(database)),
         limits=limits,
@@ -322,5 +324,6 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         await probed.close()
         await reader.close()
         await counts.close()
+        await nonces.close()
         await database.close()
         await inbox_database.close()

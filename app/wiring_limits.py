@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from app import clock
+from app.breakers import breaker
 from app.config import Settings
 from app.wiring import redis_url
 from chain.breaker import Breaker, BreakerOpen
@@ -40,7 +41,6 @@ class Counts:
 def call_limits(settings: Settings) -> tuple[CallLimits, SharedCounts]:
     """The limits of the settings, and what is to be closed; operators have the limit of services."""
     shared = SharedCounts(redis_url(settings))
-    breaker = Breaker(clock.monotonic_s, (CountsUnavailable,), settings.breaker_failures, settings.dependency_breaker_s)
     limits = {
         Tier.ANONYMOUS: settings.limit_anonymous_per_min,
         Tier.WALLET: settings.limit_wallet_per_min,
@@ -48,4 +48,6 @@ def call_limits(settings: Settings) -> tuple[CallLimits, SharedCounts]:
         Tier.ADMIN: settings.limit_service_per_min,
     }
     proxies = [ip_network(network) for network in settings.trusted_proxies or LOOPBACK]
-    return CallLimits(Allowances(Counts(shared, breaker), limits, clock.wall_s), proxies), shared
+    return CallLimits(
+        Allowances(Counts(shared, breaker(settings, CountsUnavailable)), limits, clock.wall_s), proxies
+    ), shared

@@ -94,7 +94,7 @@ TABLE: Mapping[object, Entry] = {
             Denial.TOKEN_MISSING: "this call needs `authorization: Bearer <token>` or a service key",
             Denial.AUTHORIZATION_MALFORMED: "the authorization header is not `Bearer <token>`",
             Denial.TOKEN_MALFORMED: "the token is not a JWT",
-            Denial.TOKEN_ALGORITHM_REFUSED: "the token is not signed with EdDSA",
+            Denial.TOKEN_ALGORITHM_REFUSED: "the token is not signed with its key's algorithm",
             Denial.TOKEN_KEY_UNKNOWN: "the token names a key that is not ours",
             Denial.TOKEN_SIGNATURE_INVALID: "the token's signature is wrong",
             Denial.TOKEN_CLAIM_MISSING: "the token lacks a required claim",

@@ -11,7 +11,7 @@ from identity.curve import can_sign
 from identity.denials import Denial
 from identity.doorkeeper import Doorkeeper
 from identity.families import FamiliesInMemory
-from identity.keys import SigningKey, UnusableKey, load, load_or_create
+from identity.keys import SecretKey, SigningKey, TokenKey, UnusableKey, load, load_or_create, secret_key
 from identity.nonces import NoncesInMemory
 from identity.ports import (
     CallCounts,
@@ -52,6 +52,7 @@ __all__ = [
     "Refreshes",
     "Revocations",
     "Seal",
+    "SecretKey",
     "ServiceKeys",
     "Session",
     "SessionStoreUnavailable",
@@ -59,6 +60,7 @@ __all__ = [
     "Site",
     "Standing",
     "Tier",
+    "TokenKey",
     "Tokens",
     "UnusableKey",
     "Verifies",
@@ -69,5 +71,6 @@ __all__ = [
     "hash_service_key",
     "load",
     "load_or_create",
+    "secret_key",
     "verifies",
 ]

@@ -10,8 +10,11 @@ from domain.ids import Wallet, key_bytes
 from identity import sign_in
 from identity.curve import can_sign
 from identity.denials import Denial
-from identity.ports import NonceStore
+from identity.ports import NonceStore, NonceStoreUnavailable
 from identity.sign_in import Site
+
+FIRST, SPARE = "r", "p"
+"""First letters of nonces: Redis and PostgreSQL, in a real deployment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,20 @@ class Challenges:
     """Issues challenges and takes their answers. Both raise `NonceStoreUnavailable` when the store is away."""
 
     def __init__(
-        self, site: Site, nonces: NonceStore, now: Callable[[], datetime], new_nonce: Callable[[], str]
+        self,
+        site: Site,
+        nonces: NonceStore,
+        now: Callable[[], datetime],
+        new_nonce: Callable[[], str],
+        spare: NonceStore | None = None,
     ) -> None:
-        """`now` is aware and UTC; `new_nonce` gives at least 16 unguessable letters and digits."""
+        """`now` is aware and UTC; `new_nonce` gives at least 16 unguessable letters and digits.
+
+        `spare` has the nonces that are issued while `nonces` is away. Each nonce says by its first letter which store
+        has it, so that no nonce is ever in two: a write that seemed to fail may have been done.
+        """
         self._site = site
-        self._nonces = nonces
+        self._stores = {FIRST: nonces} | ({SPARE: spare} if spare is not None else {})
         self._now = now
         self._new_nonce = new_nonce
 
@@ -39,11 +51,19 @@ class Challenges:
         """A fresh challenge for a wallet; addresses that nobody can sign for get none."""
         if not can_sign(key_bytes(address)):
             return Denial.ADDRESS_CANNOT_SIGN
+        try:
+            return await self._issue(FIRST, address)
+        except NonceStoreUnavailable:
+            if SPARE not in self._stores:
+                raise
+            return await self._issue(SPARE, address)
+
+    async def _issue(self, mark: str, address: Wallet) -> Challenge:
         now = self._now().replace(microsecond=0)
-        nonce = self._new_nonce()
+        nonce = mark + self._new_nonce()
         message = sign_in.write(sign_in.challenge(self._site, address, nonce, now))
         expires_at = now + sign_in.LIFETIME
-        await self._nonces.put(nonce, address, message, int(expires_at.timestamp()))
+        await self._stores[mark].put(nonce, address, message, int(expires_at.timestamp()))
         return Challenge(message, nonce, expires_at)
 
     async def redeem(self, address: Wallet, message: str, signature: str) -> Denial | None:
@@ -54,7 +74,8 @@ class Challenges:
         text = sign_in.read(message)
         if text is None or text.nonce is None:
             return Denial.SIGN_IN_MESSAGE_MALFORMED
-        issued = await self._nonces.take(text.nonce, address)
+        store = self._stores.get(text.nonce[:1])
+        issued = None if store is None else await store.take(text.nonce, address)
         if issued is None:
             return Denial.NONCE_UNKNOWN
         denial = sign_in.judge(issued, message, self._site, address, self._now())

@@ -1,4 +1,4 @@
-"""The keys that sign our tokens and receipts: one Ed25519 key per PEM file, readable by its owner only."""
+"""The keys that sign tokens and receipts: Ed25519, one a PEM file that only its owner reads, or a shared secret."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -35,6 +36,30 @@ class SigningKey:
     key_id: str
     private: Ed25519PrivateKey
     public: Ed25519PublicKey
+    algorithm: ClassVar[str] = "EdDSA"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """A secret that both signs and verifies tokens, for those who must; its name tells nothing of it."""
+
+    key_id: str
+    private: bytes = field(repr=False)
+    algorithm: ClassVar[str] = "HS256"
+
+    @property
+    def public(self) -> bytes:
+        """The same secret."""
+        return self.private
+
+
+TokenKey = SigningKey | SecretKey
+
+
+def secret_key(secret: str) -> SecretKey:
+    """The named key of a secret of at least 32 unguessable characters."""
+    raw = secret.encode()
+    return SecretKey(hashlib.sha256(b"key id\0" + raw).hexdigest()[:KEY_ID_LENGTH], raw)
 
 
 def signing_key(private: Ed25519PrivateKey) -> SigningKey:

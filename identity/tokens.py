@@ -1,4 +1,4 @@
-"""Access tokens: EdDSA JWTs whose subject is the caller, checked once and then remembered until they expire."""
+"""Access tokens: JWTs whose subject is the caller, checked once and then remembered until they expire."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from domain.ids import MalformedId, Wallet, parse_wallet
 from identity.callers import Caller, Tier
 from identity.denials import Denial
-from identity.keys import SigningKey
+from identity.keys import TokenKey
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -22,7 +21,6 @@ ACCESS_TTL_S = 15 * 60
 OPERATOR_TTL_S = 30 * 24 * 3600
 OPERATOR = "operator"
 """The subject of admin tokens: no wallet stands behind them."""
-ALGORITHM = "EdDSA"
 TOKEN_LENGTH_MAX = 2_048
 REMEMBERED_MAX = 50_000
 """Verified tokens kept, about 20 MB; EdDSA costs 142 us a check, a look here 1 us (decisions A9)."""
@@ -54,15 +52,16 @@ class Tokens:
 
     def __init__(
         self,
-        key: SigningKey,
-        older: tuple[SigningKey, ...],
+        key: TokenKey,
+        older: tuple[TokenKey, ...],
         issuer: str,
         audience: str,
         now_s: Callable[[], int],
         new_id: Callable[[], str],
     ) -> None:
         self._key = key
-        self._public: Mapping[str, Ed25519PublicKey] = {known.key_id: known.public for known in (key, *older)}
+        self._keys: Mapping[str, TokenKey] = {known.key_id: known for known in (key, *older)}
+        self._algorithms = {known.algorithm for known in self._keys.values()}
         self._issuer = issuer
         self._audience = audience
         self._now_s = now_s
@@ -81,7 +80,7 @@ class Tokens:
             "jti": token_id,
             "tier": tier.name.lower(),
         }
-        token = jwt.encode(claims, self._key.private, ALGORITHM, {"kid": self._key.key_id})
+        token = jwt.encode(claims, self._key.private, self._key.algorithm, {"kid": self._key.key_id})
         return IssuedToken(token, now_s + ttl_s, token_id)
 
     def verify(self, token: str) -> Caller | Denial:
@@ -99,15 +98,15 @@ class Tokens:
         return caller
 
     def _checked(self, token: str) -> Caller | Denial:
-        """The algorithm is pinned by the call and the key chosen by `kid`; a token cannot choose either freely."""
+        """A token names one of our keys by `kid`, and the key has its algorithm; a token cannot choose that."""
         try:
-            public = self._public.get(str(jwt.get_unverified_header(token).get("kid")))
-            if public is None:
+            key = self._keys.get(str(jwt.get_unverified_header(token).get("kid")))
+            if key is None:
                 return self._keyless(token)
             claims = jwt.decode(
                 token,
-                public,
-                algorithms=[ALGORITHM],
+                key.public,
+                algorithms=[key.algorithm],
                 issuer=self._issuer,
                 audience=self._audience,
                 options=_OPTIONS,
@@ -117,7 +116,7 @@ class Tokens:
         return _caller(claims)
 
     def _keyless(self, token: str) -> Denial:
-        other = jwt.get_unverified_header(token).get("alg") != ALGORITHM
+        other = jwt.get_unverified_header(token).get("alg") not in self._algorithms
         return Denial.TOKEN_ALGORITHM_REFUSED if other else Denial.TOKEN_KEY_UNKNOWN
 
     def _remember(self, digest: bytes, caller: Caller) -> None:

@@ -67,11 +67,11 @@ async def test_a_challenge_is_the_exact_text_of_the_wallet_standard(desk: Desk, 
         "URI: https://zmart.example:8080\n"
         "Version: 1\n"
         "Chain ID: localnet\n"
-        "Nonce: nonce00000000001\n"
+        "Nonce: rnonce00000000001\n"
         "Issued At: 2026-01-02T12:00:00Z\n"
         "Expiration Time: 2026-01-02T12:10:00Z"
     )
-    assert challenge.nonce == "nonce00000000001"
+    assert challenge.nonce == "rnonce00000000001"
     assert challenge.expires_at == NOON + timedelta(minutes=10)
 
 
@@ -236,3 +236,41 @@ async def test_a_full_store_of_nonces_says_so_and_recovers_when_they_expire() ->
     await nonces.put("c", wallet, "m", 120)
     assert await nonces.take("a", wallet) is None
     assert await nonces.take("c", wallet) == "m"
+
+
+class Away(NoncesInMemory):
+    """A store that remembers what it is given and says that it is away, as one does whose answer was lost."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: int(NOON.timestamp()))
+        self.is_away = True
+
+    async def put(self, nonce: str, address: Wallet, message: str, expires_at_s: int) -> None:
+        await super().put(nonce, address, message, expires_at_s)
+        if self.is_away:
+            raise NonceStoreUnavailable("no answer")
+
+
+async def test_while_the_first_store_is_away_the_spare_one_has_the_nonces_and_each_is_good_once(
+    signer: Signer,
+) -> None:
+    first, spare = Away(), NoncesInMemory(lambda: int(NOON.timestamp()))
+    letters = iter("abcdefgh")
+    challenges = Challenges(SITE, first, lambda: NOON, lambda: next(letters) * 16, spare)
+    issued = await challenges.issue(signer.wallet)
+    assert isinstance(issued, Challenge)
+    assert issued.nonce == "p" + "b" * 16
+    first.is_away = False
+    answer = (signer.wallet, issued.message, signer.sign(issued.message))
+    assert await challenges.redeem(*answer) is None
+    assert await challenges.redeem(*answer) is Denial.NONCE_UNKNOWN
+    again = await challenges.issue(signer.wallet)
+    assert isinstance(again, Challenge)
+    assert again.nonce == "r" + "c" * 16
+    assert await challenges.redeem(signer.wallet, again.message, signer.sign(again.message)) is None
+
+
+async def test_with_both_stores_away_nobody_gets_a_challenge(signer: Signer) -> None:
+    challenges = Challenges(SITE, Away(), lambda: NOON, lambda: "n" * 16, Away())
+    with pytest.raises(NonceStoreUnavailable):
+        await challenges.issue(signer.wallet)

@@ -28,7 +28,7 @@ from identity import (
     load_or_create,
 )
 from identity import tokens as tokens_module
-from identity.keys import SigningKey, signing_key
+from identity.keys import SigningKey, TokenKey, secret_key, signing_key
 
 WALLET = Wallet("6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw")
 KEY = signing_key(Ed25519PrivateKey.generate())
@@ -38,7 +38,7 @@ OLD_KEY = signing_key(Ed25519PrivateKey.generate())
 class Issuer:
     """Tokens on a clock that the test moves."""
 
-    def __init__(self, key: SigningKey = KEY, older: tuple[SigningKey, ...] = ()) -> None:
+    def __init__(self, key: TokenKey = KEY, older: tuple[TokenKey, ...] = ()) -> None:
         self.now_s = 1_000
         self.tokens = Tokens(key, older, "zmart", "zmart-api", lambda: self.now_s, lambda: "id")
 
@@ -99,6 +99,26 @@ def test_tokens_of_the_key_before_are_valid_after_a_rotation_and_those_of_a_reti
     token = Issuer(OLD_KEY).tokens.issue(WALLET, Tier.WALLET).token
     assert Issuer(KEY, (OLD_KEY,)).tokens.verify(token) == Caller(Tier.WALLET, WALLET, 1_900)
     assert Issuer(KEY).tokens.verify(token) is Denial.TOKEN_KEY_UNKNOWN
+
+
+def test_an_hs256_token_is_verified_by_its_secret_and_beside_tokens_of_other_algorithms() -> None:
+    shared = secret_key("s" * 32)
+    both = Issuer(shared, (KEY,)).tokens
+    token = both.issue(WALLET, Tier.WALLET).token
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "kid": shared.key_id, "typ": "JWT"}
+    assert "s" * 32 not in repr(shared)
+    for each in (token, Issuer(KEY).tokens.issue(WALLET, Tier.WALLET).token):
+        assert both.verify(each) == Caller(Tier.WALLET, WALLET, 1_900)
+    assert Issuer(KEY).tokens.verify(token) is Denial.TOKEN_ALGORITHM_REFUSED
+    assert Issuer(secret_key("t" * 32)).tokens.verify(token) is Denial.TOKEN_KEY_UNKNOWN
+
+
+def test_no_token_chooses_the_algorithm_of_its_key() -> None:
+    shared = secret_key("s" * 32)
+    both = Issuer(shared, (KEY,)).tokens
+    forged = jwt.encode(claims(), KEY.public.public_bytes_raw(), "HS256", {"kid": KEY.key_id})
+    assert both.verify(forged) is Denial.TOKEN_ALGORITHM_REFUSED
+    assert both.verify(signed(claims(), OLD_KEY, shared.key_id)) is Denial.TOKEN_ALGORITHM_REFUSED
 
 
 HOSTILE: dict[str, tuple[Callable[[], str], Denial]] = {
