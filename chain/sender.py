@@ -22,12 +22,13 @@ from chain.fees import SIMULATED, FeeSettings
 from chain.gateway import Gateway, SendAnswer
 from chain.keys import SigningKeys
 from chain.notices import late, undone
+from chain.observing import Observations
 from chain.plan import ChainFacts, Step, is_expired, moved_on, next_step
 from chain.ports import AttemptLocks, TransactionStore, Unlocked
-from chain.program import UndecodableAccount
 from chain.purse import Purse
+from chain.rehearsals import Rehearsals
 from chain.rpc import RETRY_AFTER_S_MAX, ChainUnavailable, RpcRefused, Sleep
-from chain.signing import FreshBlockhash, KeyMissing, SignedTransaction, compose, sign, unsigned
+from chain.signing import FreshBlockhash, KeyMissing, SignedTransaction, compose, sign
 from domain.intents import IntentStatus, Settlement, StoredTransaction
 from domain.observed import ObservedMarket
 
@@ -85,6 +86,8 @@ class Sender:
     ) -> None:
         self._reader = reader
         self._gateway = Gateway(reader.rpc)
+        self._observations = Observations(reader)
+        self._rehearsals = Rehearsals(self._gateway, clock)
         self._keys = keys
         self._store = store
         self._locks = locks or Unlocked()
@@ -216,8 +219,10 @@ class Sender:
     async def _look(self, rows: Sequence[StoredTransaction]) -> tuple[dict[str, ChainFacts], FreshBlockhash | None]:
         signatures = [row.signature for row in rows if row.signature is not None]
         facts = await self._gateway.facts(signatures) if signatures else {}
-        is_signing = any(row.status is IntentStatus.PLANNED for row in rows)
-        return facts, await self._gateway.fresh_blockhash() if is_signing else None
+        await self._observations.look_ahead(rows, facts)
+        waiting = sum(row.status is IntentStatus.PLANNED for row in rows)
+        self._rehearsals.expect(waiting)
+        return facts, await self._gateway.fresh_blockhash() if waiting else None
 
     async def _take(
         self, stored: StoredTransaction, facts: ChainFacts | None, fresh: FreshBlockhash | None
@@ -251,7 +256,7 @@ class Sender:
             draft = compose(intent, self._reader.program, self._keys, fresh, SIMULATED)
         except KeyMissing:
             return await self._fail(stored, NO_ADMIN_KEY)
-        simulation = await self._gateway.simulate(unsigned(draft), fresh.slot)
+        simulation = await self._rehearsals.of(intent, draft, fresh)
         if simulation.failure in PASSING:
             return None
         if simulation.failure is not None:
@@ -358,12 +363,8 @@ class Sender:
         return all(is_expired(stored, look) for look in looks)
 
     async def _observe(self, stored: StoredTransaction, min_slot: int | None) -> ObservedMarket | None:
-        """The market after the attempt, at a slot no older than it; None also for an account that is no market."""
-        try:
-            return await self._reader.market(stored.intent.market_id, min_slot)
-        except UndecodableAccount as fault:
-            _log.error("market.undecodable", market_id=stored.intent.market_id, fault=str(fault))
-            return None
+        """The market after the attempt, at a slot no older than it."""
+        return await self._observations.market(stored.intent.market_id, min_slot)
 
     def _settled(
         self,

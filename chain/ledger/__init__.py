@@ -5,7 +5,8 @@ Start with `bank.py` (the chain), `zmart/` (the program), `server.py` (the shell
 """
 
 from chain.ledger.node import LedgerRefused
+from chain.ledger.seeding import ResolvingMarket, seed_resolving
 from chain.ledger.server import Ledger, running_ledger, serve
 from chain.ledger.settings import LedgerSettings
 
-__all__ = ["Ledger", "LedgerRefused", "LedgerSettings", "running_ledger", "serve"]
+__all__ = ["Ledger", "LedgerRefused", "LedgerSettings", "ResolvingMarket", "running_ledger", "seed_resolving", "serve"]
