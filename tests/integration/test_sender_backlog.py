@@ -59,7 +59,7 @@ async def test_a_few_attempts_are_each_simulated(bench: Bench) -> None:
 
 async def test_one_of_a_backlog_that_cannot_land_fails_by_its_own_preflight(bench: Bench) -> None:
     early = market_id(99)
-    put_resolving(bench.chain.ledger.node, [ResolvingMarket(early, START_UNIX_S)])
+    put_resolving(bench.chain.ledger.node, [ResolvingMarket(early, START_UNIX_S - 60)])
     plan_ends(bench, MANY)
     intent = Intent(str(uuid.uuid4()), early, Action.FINALIZE, 1, None, None)
     bench.database.tables.attempts[intent.intent_id] = Attempt(intent)
