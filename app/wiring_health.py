@@ -23,6 +23,10 @@ SWEEPS_MISSED_MAX = 3
 ESTABLISHED = "01"
 
 
+BEAT_AGE_S_MAX = 30.0
+"""Fifteen heartbeats; an indexer that hangs makes none."""
+
+
 class IndexerBehind(Exception):
     """The indexer is not there, or does not keep up; says how."""
 
@@ -78,6 +82,8 @@ class Probed:
 def fault_of(standing: IndexStanding, sweep_s: float) -> str | None:
     """What is wrong with the indexer, None for nothing."""
     silent_s_max = max(SWEEPS_MISSED_MAX * sweep_s, INBOX_AGE_S_MAX)
+    if (standing.beat_s or 0) > BEAT_AGE_S_MAX:
+        return f"it has not said for {standing.beat_s:.0f} s that it gets on"
     if standing.swept_s is None:
         return "it has never searched the chain"
     if standing.swept_s > silent_s_max:

@@ -43,7 +43,7 @@ class IndexStanding:
     slot: int | None
     lag_slots: int | None
     swept_s: float | None
-    beat_s: float | None
+    beat_s: float | None = None
     """Seconds since an indexer last said that it gets on."""
 
 

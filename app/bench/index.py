@@ -2,8 +2,8 @@
 
 Ours is events a second from committed bodies to committed projections, with 50 trades in a body of 90 KB and more. The
 baseline is `bare_decoder.py`: log parser and decoder alone, on the same logs. Beside it stand what a webhook waits for
-its answer at 200 a second while no worker runs, what lies between an answer and the news in a browser at half the
-goal's rate, and what a page of events costs.
+its answer at 200 a second while no worker runs, and at a bare server that commits the same bytes; what lies between an
+answer and the news in a browser at half the goal's rate; and what a page of events costs.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from solders.keypair import Keypair
 from solders.message import Message
 from solders.transaction import Transaction
 
+from app.bench.bare_receiver import TABLE, bare_receiver
 from app.bench.event_pages import fill, pages
 from app.bench.harness import Figures, Report, Shape, in_turns
 from app.bench.processes import cpu_by_role, spent_each
@@ -134,15 +135,26 @@ async def _answers(ground: Ground) -> Figures:
     """What 200 webhooks a second wait for, while nobody works them off; afterwards they are thrown away."""
     async with ground.database() as database:
         with ground.indexer_stopped():
-            WebhookPlan(ground.webhook_url, ground.secret, WEBHOOKS_PER_S, ground.shape.seconds).write(ground.folder)
+            bare = await _bare_answers(ground, database)
             spent = cpu_by_role(ground.connection["pids"])
+            WebhookPlan(ground.webhook_url, ground.secret, WEBHOOKS_PER_S, ground.shape.seconds).write(ground.folder)
             figures = ground.load("app.bench.webhook_load")
             each = spent_each(spent, cpu_by_role(ground.connection["pids"]), figures["posted"])
             stored = await database.fetchval("SELECT count(*) FROM webhook_inbox WHERE status = 'pending'")
             if stored < figures["posted"] - figures["refused"]:
                 raise EventsMissing(f"{figures['posted']} webhooks were answered, {stored} are there")
             await database.execute("DELETE FROM webhook_inbox WHERE status = 'pending'")
-    return {**figures, "cpu_us_per_webhook": each}
+    ratio = round(figures["p99_ms"] / bare["p99_ms"], 2)
+    return {**figures, "cpu_us_per_webhook": each, "bare": bare, "p99_ratio_to_bare": ratio}
+
+
+async def _bare_answers(ground: Ground, database: asyncpg.Connection) -> Figures:
+    """The same load on a server that does nothing but commit the bytes to the same database."""
+    with bare_receiver(ground.connection["database_url"]) as url:
+        WebhookPlan(url, ground.secret, WEBHOOKS_PER_S, ground.shape.seconds).write(ground.folder)
+        figures = ground.load("app.bench.webhook_load")
+    await database.execute(f"DROP TABLE {TABLE}")
+    return figures
 
 
 async def _news(ground: Ground) -> Figures:

@@ -21,7 +21,7 @@ from tests.support.grpc_parts import Served, served
 from zmart.v1.ops_service_pb2 import GetHealthRequest, GetHealthResponse
 from zmart.v1.ops_service_pb2_grpc import OpsServiceStub
 
-WELL = IndexStanding(None, 0, 0, 0, 0, 1_000, 3, 4.0)
+WELL = IndexStanding(None, 0, 0, 0, 0, 1_000, 3, 4.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,7 @@ def test_the_error_rate_is_the_share_of_our_faults_in_the_last_minute() -> None:
         (WELL, None),
         (IndexStanding(None, 0, 0, 0, 0, None, None, None), "it has never searched the chain"),
         (IndexStanding(None, 0, 0, 0, 0, 9, 3, 61.0), "its last search of the chain was 61 s ago"),
+        (replace(WELL, beat_s=31.0), "it has not said for 31 s that it gets on"),
         (IndexStanding(75.0, 1, 0, 0, 0, 9, 3, 4.0), "a body has waited in the inbox for 75 s"),
         (IndexStanding(None, 0, 0, 0, 0, 9, 151, 4.0), "its cursor is 151 slots behind"),
     ],
