@@ -120,9 +120,9 @@ class Herald:
         """Hand over the votes that are final by now; one that left no VoteRecord never happened."""
         if not votes:
             return
-        finalized_slot = await self._history.finalized_slot()
-        final = [each for each in votes if each.effect.slot <= finalized_slot]
-        ends.waiting |= {each.effect_id: FINAL_S for each in votes if each.effect.slot > finalized_slot}
+        final = await self._final(votes)
+        settled = {each.effect_id for each in final}
+        ends.waiting |= {each.effect_id: FINAL_S for each in votes if each.effect_id not in settled}
         if not final:
             return
         commands = await self._votes.commands(final, max(each.effect.slot for each in final))
@@ -138,6 +138,16 @@ class Herald:
                 ends.more.append(MarketEffect(command.market_id, slots[effect_id]))
             else:
                 self._sort_in([effect_id], outcome, ends)
+
+    async def _final(self, votes: Sequence[StoredEffect]) -> Sequence[StoredEffect]:
+        """Votes whose own transaction is final: a fork may bring the same vote in another one, and that one counts."""
+        finalized_slot = await self._history.finalized_slot()
+        settled = await self._store.finalized([each.effect.vote.signature for each in votes if each.effect.vote])
+        return [
+            each
+            for each in votes
+            if each.effect.slot <= finalized_slot and each.effect.vote and each.effect.vote.signature in settled
+        ]
 
     def _sort_in(self, effect_ids: Sequence[int], outcome: Outcome | MarketsAway | MarketBroke, ends: Ends) -> None:
         match outcome:

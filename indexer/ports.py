@@ -186,6 +186,10 @@ class IndexStore(Protocol):
         """Those of the signatures that are read or wanted."""
         ...
 
+    async def finalized(self, signatures: Sequence[str]) -> frozenset[str]:
+        """Those of the signatures that are read and that no fork can take back."""
+        ...
+
     async def market_ids(self, addresses: Sequence[Wallet]) -> Mapping[Wallet, MarketId]:
         """Which market lives at each address, as far as it is known here."""
         ...

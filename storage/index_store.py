@@ -204,6 +204,11 @@ class PostgresIndexStore:
         rows = await self._database.fetch("known_transactions", list(signatures))
         return frozenset(row["signature"] for row in rows)
 
+    async def finalized(self, signatures: Sequence[str]) -> frozenset[str]:
+        """Those of the signatures that no fork can take back."""
+        rows = await self._database.fetch("finalized_transactions", list(signatures))
+        return frozenset(row["signature"] for row in rows)
+
     async def market_ids(self, addresses: Sequence[Wallet]) -> Mapping[Wallet, MarketId]:
         """Which market lives at each address, as far as it is known here."""
         rows = await self._database.fetch("market_ids_at", list(addresses))

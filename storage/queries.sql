@@ -1044,6 +1044,9 @@ SELECT signature FROM indexed_transactions WHERE signature = ANY ($1::text[]) AN
 UNION ALL
 SELECT signature FROM wanted_transactions WHERE signature = ANY ($1::text[]);
 
+-- name: finalized_transactions
+SELECT signature FROM indexed_transactions WHERE signature = ANY ($1::text[]) AND commitment = 'finalized';
+
 -- === indexer: what was read ===
 
 -- name: take_transactions

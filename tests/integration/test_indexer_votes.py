@@ -37,6 +37,8 @@ def recorded(bench: Bench) -> list[RecordChainVote]:
 
 
 async def hear_again(bench: Bench) -> None:
+    while await bench.indexer.promoter.step():
+        pass
     await bench.rows.all("UPDATE market_effects SET next_attempt_at = now()")
     await bench.hear()
 
@@ -73,6 +75,28 @@ async def test_a_vote_that_was_dropped_with_its_slot_is_never_recorded(bench: Be
     await hear_again(bench)
     assert recorded(bench) == []
     assert await bench.rows.one("SELECT count(*) FROM market_effects WHERE kind = 'vote'") == 0
+
+
+async def test_a_vote_that_a_fork_brings_in_another_transaction_is_the_vote_of_that_one(bench: Bench) -> None:
+    """Its VoteRecord is there in the end, and proves nothing about the transaction that was dropped."""
+    market, voter = await bench.chain.create_market(), await bench.chain.funded()
+    _, body = await voted(bench, voter, market, True)
+    await bench.put(body)
+    await bench.work()
+    slot = await bench.rows.one("SELECT block_slot FROM event_logs")
+    await result(bench.chain, "zmart_setFault", "drop_slot", {"slot": slot, "count": 1})
+    bench.chain.ledger.tick()
+    again, body = await voted(bench, voter, market, True)
+    bench.chain.ledger.tick(FINAL_SLOTS)
+    await bench.rows.all("UPDATE market_effects SET next_attempt_at = now()")
+    await bench.hear()
+    assert recorded(bench) == [], "nobody has settled the first one yet"
+    await bench.put(body)
+    await bench.work()
+    bench.chain.ledger.tick(FINAL_SLOTS)
+    for _ in range(2):
+        await hear_again(bench)
+    assert {vote.transaction_signature for vote in recorded(bench)} == {again}
 
 
 async def test_a_vote_that_nobody_cast_leaves_no_record_and_is_not_counted(bench: Bench) -> None:
