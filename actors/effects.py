@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from actors.ports import AggregationNote, AlertNote, Change
 from domain import events as ev
@@ -117,6 +118,9 @@ def _alerts(market: Market, events: Sequence[ev.Event]) -> Iterator[AlertNote]:
                 yield _alert(market, "dispute_without_votes", "CRITICAL", {"needs": "an operator to end the dispute"})
             case ev.MarketReloaded():
                 yield _alert(market, "changed_outside", "MEDIUM", {"means": "It was written past its actor."})
+            case ev.StuckNoticed(at_s):
+                day = datetime.fromtimestamp(at_s, UTC).date().isoformat()
+                yield _alert(market, "stuck_market", "MEDIUM", _stuck(market), f":{day}")
             case ev.FinalizationMismatched():
                 yield _alert(market, "finalization_mismatch", "CRITICAL", _mismatch(market, event))
             case ev.AttemptFailed(intent, reason, failures) if calls_for_help(failures):
@@ -149,6 +153,14 @@ def _mismatch(market: Market, event: ev.FinalizationMismatched) -> dict[str, str
         "submitted": f"{sent.yes} to {sent.no}",
         "on_chain": f"{agree} to {disagree}",
         "threshold_bps": str(sent.threshold_bps),
+    }
+
+
+def _stuck(market: Market) -> dict[str, str]:
+    return {
+        "state": market.state.name,
+        "last_activity": datetime.fromtimestamp(market.active_at_s, UTC).isoformat(),
+        "means": "Nothing has happened to this market on chain since then.",
     }
 
 

@@ -16,13 +16,15 @@ from actors.messages import Admit, Admitted, Broken, Count, Describe, Described,
 from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
 from domain.counting import Places, Taken, count
-from domain.deadlines import WINDOWED, Deadline, kind_of, next_deadline, reschedule
+from domain.deadlines import Deadline, kind_of, next_deadline, reschedule
 from domain.decisions import decide
 from domain.ids import MarketId
+from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
 from domain.refusals import Refusal
 from domain.rules import Now, Rules
 from domain.standing import AwaitedDeadline, LastDecision
+from domain.stuck import active
 from domain.votelog import LogEntry
 
 _NOWHERE: Places = {}
@@ -117,6 +119,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         after = self._market
         for event in happened:
             after = evolve(after, event)
+        if after is not None and happened:
+            after = active(self._market, after, happened, now)
         applied = tuple(c.settlement.intent.intent_id for c in commands if isinstance(c, SettleIntent))
         if after is None:
             return Drafted(self._market_id, tuple(refusals), None, None, None)
@@ -124,8 +128,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         is_spent = fired or self._market is None or after.state is not self._market.state
         deadline = reschedule(None if is_spent else self._deadline, next_deadline(after, rules, now))
         change = None
-        moves_window = fired and after.state in WINDOWED and deadline != self._deadline
-        if happened or applied or moves_window:  # the last one, so that readers see where GlobalConfig moved it
+        moved = fired and after.state is not Lifecycle.PROPOSED and deadline != self._deadline
+        if happened or applied or moved:  # the last one, so that readers see where GlobalConfig or a trade moved it
             change = change_of(self._market, after, happened, applied, deadline, rules)
             after = change.market
         self._draft = (after, deadline)

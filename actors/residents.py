@@ -19,7 +19,7 @@ from domain.commands import AdoptMarket, Command
 from domain.deadlines import ClockName
 from domain.ids import MarketId, virtual_shard
 from domain.observed import ChainClock, ChainConfig
-from domain.rules import Now, Rules, Schedule, ZeroVotes
+from domain.rules import STUCK_AFTER_S, Now, Rules, Schedule, ZeroVotes
 
 log = structlog.get_logger("shard")
 _C = TypeVar("_C", bound=Command)
@@ -50,6 +50,7 @@ class ShardSettings:
     monotonic_s: Callable[[], float]
     new_id: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
     zero_votes: ZeroVotes = ZeroVotes.UPHOLD
+    stuck_after_s: int = STUCK_AFTER_S
 
 
 class Residents:
@@ -149,7 +150,13 @@ class Residents:
     def rules(self) -> Rules:
         """What decisions depend on, as known right now."""
         settings = self._settings
-        return Rules(self.chain.config, settings.schedule, settings.min_proposal_votes, settings.zero_votes)
+        return Rules(
+            self.chain.config,
+            settings.schedule,
+            settings.min_proposal_votes,
+            settings.zero_votes,
+            settings.stuck_after_s,
+        )
 
     def now(self) -> Now:
         """Before the first reading of the chain clock the wall clock stands in; nothing fires on it (see fire_due)."""

@@ -146,6 +146,9 @@ class Settings(BaseSettings):
         ZeroVotes.UPHOLD,
         description="How a dispute ends on which nobody voted: `uphold`, `hold` (an operator decides) or `invalidate`",
     )
+    stuck_after_days: int = Field(
+        30, ge=1, le=3_650, description="Days without on-chain activity, in chain time, before people hear of a market"
+    )
 
     solana_ws_url: str | None = Field(
         None, description="Solana PubSub for log subscriptions; unset: beside the JSON-RPC, or the local ledger's"

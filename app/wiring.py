@@ -71,6 +71,7 @@ def shard_settings(settings: Settings) -> ShardSettings:
         monotonic_s=clock.monotonic_s,
         new_id=lambda: str(uuid.uuid4()),
         zero_votes=settings.zero_vote_dispute,
+        stuck_after_s=settings.stuck_after_days * 86_400,
     )
 
 

@@ -40,7 +40,7 @@ class AccountBatches:
         slot, accounts = await self._at_once(addresses, min_slot, is_final)
 
         def market(market_id: MarketId, account: Account | None) -> ObservedMarket | None:
-            return None if account is None else self._program.market(market_id, account.data, slot)
+            return None if account is None else self._program.market(market_id, account.data, slot, account.lamports)
 
         return slot, dict(self._decoded(ids, accounts, market))
 

@@ -62,7 +62,7 @@ class ChainAccounts:
         addresses = [self._program.market_address(market_id)[0] for market_id in market_ids]
 
         def decode(market_id: MarketId, _: Pubkey, account: Account, slot: int) -> ObservedMarket:
-            return self._program.market(market_id, account.data, slot)
+            return self._program.market(market_id, account.data, slot, account.lamports)
 
         return await self._decoded(market_ids, addresses, decode, min_slot, is_final)
 
@@ -145,7 +145,8 @@ class ChainAccounts:
         if account is None:
             return None
         try:
-            return self._program.market(MarketId(base58_encode(account.data[_MARKET_ID])), account.data, slot)
+            market_id = MarketId(base58_encode(account.data[_MARKET_ID]))
+            return self._program.market(market_id, account.data, slot, account.lamports)
         except UndecodableAccount:
             return None
 

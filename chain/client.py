@@ -98,7 +98,7 @@ class ChainReader:
         if account is None or account.owner == SYSTEM_PROGRAM:
             return None  # anybody may send lamports to the address before the market exists
         self._check_owner(address, account)
-        return self._program.market(market_id, account.data, slot)
+        return self._program.market(market_id, account.data, slot, account.lamports)
 
     async def position(self, market_id: MarketId, user: Wallet, min_slot: int | None = None) -> ObservedPosition | None:
         """The user's position as of a slot of at least `min_slot`, or None for who never traded in this market.

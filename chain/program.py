@@ -64,14 +64,18 @@ class ZmartProgram(ZmartInstructions):
         """The program at a base58 address; `interface` is the operator's own definition, if there is one."""
         return cls(Pubkey.from_string(program_id), interface or shipped_interface())
 
-    def market(self, market_id: MarketId, data: bytes, slot: int) -> ObservedMarket:
-        """Decode a MarketAccount read at `slot`; raises `UndecodableAccount`, also when it is another market's."""
+    def market(self, market_id: MarketId, data: bytes, slot: int, lamports: int | None = None) -> ObservedMarket:
+        """Decode a MarketAccount read at `slot`; raises `UndecodableAccount`, also when it is another market's.
+
+        With the account's `lamports` it says what of them is above the rent, which must stay (CI 10.9).
+        """
         address = self.market_address(market_id)[0]
         record = self._decode("MarketAccount", str(address), data)
         found = base58_encode(bytes(record.market_id))
         if found != market_id:
             raise UndecodableAccount(str(address), f"holds market {found}, not {market_id}")
-        return _market(record, Wallet(str(address)), slot)
+        pool = None if lamports is None else max(lamports - rent_exempt_lamports(len(data)), 0)
+        return _market(record, Wallet(str(address)), slot, pool)
 
     def config(self, data: bytes, slot: int, backend: Wallet, admin: Wallet | None) -> ChainConfig:
         """Decode GlobalConfig read at `slot`, and say which of our keys it names; raises `UndecodableAccount`."""
@@ -141,7 +145,12 @@ class ZmartProgram(ZmartInstructions):
             raise UndecodableAccount(address, f"not a {record}: {type(error).__name__}") from error
 
 
-def _market(record: Any, pda: Wallet, slot: int) -> ObservedMarket:
+def rent_exempt_lamports(size: int) -> int:
+    """What an account of `size` bytes must keep: two years of 3,480 lamports a byte, 128 bytes of overhead (CI 4)."""
+    return 2 * 3_480 * (128 + size)
+
+
+def _market(record: Any, pda: Wallet, slot: int, pool_lamports: int | None) -> ObservedMarket:
     return ObservedMarket(
         market_id=MarketId(base58_encode(bytes(record.market_id))),
         pda=pda,
@@ -168,6 +177,8 @@ def _market(record: Any, pda: Wallet, slot: int) -> ObservedMarket:
         proposal_dislikes=record.proposal_dislikes,
         dispute_agree=record.dispute_agree,
         dispute_disagree=record.dispute_disagree,
+        pool_lamports=pool_lamports,
+        resolver_fees=record.accumulated_resolver_fees,
         resolver=Wallet(str(record.resolver)),
         content_hash=_hash_text(bytes(record.ipfs_evidence_hash)),
         was_disputed=record.was_disputed,

@@ -35,8 +35,15 @@ def count(market: Market, taken: Taken, superseded: Sequence[LogEntry] = ()) -> 
         if superseded:
             gone = _tally((entry.choice, entry.weight) for entry in superseded if entry.vote_type is kind)
             counted = counted.minus(gone)
-        events.append(ev.VotesCounted(kind, counted, tuple(leaves)))
+        events.append(ev.VotesCounted(kind, counted, tuple(leaves), _shown_at_s(votes)))
     return events, places
+
+
+def _shown_at_s(votes: Sequence[Ballot | ChainBallot]) -> int:
+    """When the last of the chain's votes was cast; those through the API never come with them and have no such time."""
+    if not isinstance(votes[0], ChainBallot):
+        return 0
+    return max(each.vote.voted_at_s for each in votes if isinstance(each, ChainBallot))
 
 
 def _by_kind(taken: Taken) -> dict[VoteType, list[Ballot | ChainBallot]]:

@@ -11,6 +11,7 @@ from domain.events import Skip
 from domain.lifecycle import Lifecycle
 from domain.market import Market
 from domain.rules import Now, Rules
+from domain.stuck import next_told_s
 
 
 class ClockName(enum.StrEnum):
@@ -37,10 +38,18 @@ def next_deadline(market: Market, rules: Rules, now: Now) -> Deadline | None:
 
     PROPOSED: the next grid instant when tallies or an approval wait. RESOLVING and DISPUTED: the end of the window, and
     after it the grid, while nothing can be sent. The retry time after a failure comes before both, and an attempt under
-    way has none: its settlement comes back by itself.
+    way has none: its settlement comes back by itself. A market on which nothing happens is looked at for that alone,
+    every day from the 30th on; retries, an hour away at most, come before it.
     """
     if market.intent is not None:
         return None
+    wanted, told_s = _wanted(market, rules, now), next_told_s(market, rules)
+    told = None if told_s is None else Deadline(told_s, ClockName.CHAIN)
+    return told if wanted is None else reschedule(told, wanted)
+
+
+def _wanted(market: Market, rules: Rules, now: Now) -> Deadline | None:
+    """For something to be sent."""
     if market.state in WINDOWED:
         return _retry(market, now) or _window_end(market, rules, now)
     if market.state is not Lifecycle.PROPOSED:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from domain import aggregation, transitions
+from domain import aggregation, stuck, transitions
 from domain import events as ev
 from domain.commands import (
     AdoptMarket,
@@ -46,7 +46,7 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
                 return aggregation.correct(market, command.observed, rules)
             return observe(market, command.observed, rules)
         case FireDeadline():
-            return aggregation.fire(market, rules, now)
+            return stuck.noticed(market, rules, now, aggregation.fire(market, rules, now))
         case AggregateNow():
             return aggregation.aggregate_now(market, rules, now)
         case MoveMarket():

@@ -69,6 +69,8 @@ class VotesCounted:
     vote_type: VoteType
     counted: Tally
     leaves: tuple[bytes, ...]
+    on_chain_at_s: int = 0
+    """When the last of those that the chain shows was cast, 0 without any."""
 
 
 class Skip(enum.StrEnum):
@@ -110,6 +112,13 @@ class AggregationSkipped:
 
     aggregation_id: str
     reason: Skip
+
+
+@dataclass(frozen=True, slots=True)
+class StuckNoticed:
+    """Nothing has happened on chain for too long; `at_s` is the instant of its day (domain/stuck.py)."""
+
+    at_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,7 @@ Event = (
     | VotesCounted
     | IntentPlanned
     | AggregationSkipped
+    | StuckNoticed
     | TalliesConfirmed
     | TalliesUndone
     | TalliesCorrected

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from domain.claims import claims_of
 from domain.ids import MarketId, Wallet
+from domain.lifecycle import Lifecycle
 from domain.market import Market, changed
 from domain.positions import PositionRead, StoredPosition
 from domain.tally import VoteType
@@ -88,6 +90,8 @@ def announce(
     told = [("VOTE_UPDATE", update) for update in updates]
     if tells_all or before.state is not after.state:
         told.append(("STATE_CHANGED", _state_payload(before, after)))
+        if after.state is Lifecycle.FINALIZED:
+            told.append(("CLAIMS_ENABLED", claims_payload(after)))
     market, votes = market_channel(after.market_id), votes_channel(after.market_id)
     messages = _numbered(market, after.market_seq, told) + _numbered(
         votes, after.votes_seq, [("VOTE_UPDATE", update) for update in updates]
@@ -117,6 +121,22 @@ def tally_payload(market: Market, vote_type: VoteType) -> dict[str, Any]:
     }
 
 
+def claims_payload(market: Market) -> dict[str, Any]:
+    """What holders of an ended market want to know; money in lamports, and what is due only where it is known."""
+    claims = claims_of(market)
+    assert claims is not None, "only an ended market has claims"
+    due = {} if claims.due is None else {"due_lamports": str(claims.due)}
+    outcome = outcome_word(market)
+    return {"market_id": market.market_id, "outcome": outcome, "payable_lamports": str(claims.payable), **due}
+
+
+def outcome_word(market: Market) -> str:
+    """YES, NO, INVALID for a market that ended without an outcome, empty as long as it has not ended."""
+    if market.state is not Lifecycle.FINALIZED:
+        return ""
+    return "INVALID" if market.final_outcome is None else "YES" if market.final_outcome else "NO"
+
+
 def snapshot_payload(market: Market) -> dict[str, Any]:
     """What a subscriber needs before the first numbered message."""
     return {
@@ -130,6 +150,8 @@ def snapshot_payload(market: Market) -> dict[str, Any]:
         "proposal_percentage_bps": market.proposal.percentage_bps,
         "dispute_percentage_bps": market.dispute.percentage_bps,
         "approval_ready": market.approval_ready,
+        "claims_enabled": market.state is Lifecycle.FINALIZED,
+        "outcome": outcome_word(market),
     }
 
 

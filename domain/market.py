@@ -69,6 +69,14 @@ class Market:
     intent: Intent | None = None
     failures: int = 0
     next_attempt_at_s: int = 0
+    active_at_s: int = 0
+    """When the chain last showed something new about the market, in chain time."""
+    stuck_told_at_s: int = 0
+    """The last instant, in chain time, at which people were told that the market is stuck; 0 since it last moved."""
+    pool_lamports: int = 0
+    """What the account holds above its rent, as last read."""
+    resolver_fees: int = 0
+    """What of it the first claim pays to the resolver."""
     version: int = 0
     market_seq: int = 0
     votes_seq: int = 0
@@ -149,12 +157,18 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
             | ev.AttemptTooEarly()
         ):
             return _settled(market, event)
-        case ev.AggregationSkipped():
-            return replace(market, skip_reason=event.reason.value)
+        case ev.AggregationSkipped() | ev.StuckNoticed():
+            return _noted(market, event)
         case ev.VoteAdmitted() | ev.ChainVoteCameLate() | ev.FinalizationMismatched():
             return market
         case _:
             assert_never(event)
+
+
+def _noted(market: Market, event: ev.AggregationSkipped | ev.StuckNoticed) -> Market:
+    if isinstance(event, ev.StuckNoticed):
+        return replace(market, stuck_told_at_s=event.at_s)
+    return replace(market, skip_reason=event.reason.value)
 
 
 def _planned(market: Market, event: ev.IntentPlanned) -> Market:
@@ -213,8 +227,14 @@ def _adopted(observed: ObservedMarket) -> Market:
         creator=observed.creator,
         confirmed_likes=observed.proposal_likes,
         confirmed_dislikes=observed.proposal_dislikes,
+        active_at_s=last_mark_s(observed),
         **_chain_facts(observed),
     )
+
+
+def last_mark_s(seen: Market | ObservedMarket) -> int:
+    """The latest of the times that the account itself has noted."""
+    return max(int(getattr(seen, name)) for name in _MARKS)
 
 
 def observed_as(market: Market, observed: ObservedMarket) -> Market:
@@ -227,9 +247,21 @@ def _chain_facts(observed: ObservedMarket) -> dict[str, Any]:
         "state": observed.state,
         "observed_slot": observed.slot,
         **{name: getattr(observed, name) for name in _COPIED},
+        **{name: read for name in _MAY_LACK if (read := getattr(observed, name)) is not None},
     }
 
 
+_MARKS = (
+    "created_at_s",
+    "approved_at_s",
+    "activated_at_s",
+    "resolution_proposed_at_s",
+    "resolved_at_s",
+    "dispute_initiated_at_s",
+    "finalized_at_s",
+    "cancelled_at_s",
+)
+_MAY_LACK = ("pool_lamports", "resolver_fees")
 _COPIED = (
     "b_parameter",
     "initial_liquidity",

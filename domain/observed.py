@@ -43,6 +43,10 @@ class ObservedMarket:
     dispute_disagree: int
     resolver: Wallet | None = None
     """Who proposed the outcome; a key of zeros before that, None in reads that were stored without it."""
+    pool_lamports: int | None = None
+    """What the account holds above its rent; None in reads that were made without it."""
+    resolver_fees: int | None = None
+    """Fees that the first claim on an outcome pays to the resolver out of the pool (CI 10.9)."""
     content_hash: str = ""
     """The question's IPFS hash, and the evidence's once an outcome is proposed: the program keeps both in one field."""
     was_disputed: bool | None = None

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from domain.observed import ChainConfig
 
+STUCK_AFTER_S = 30 * 86_400
+"""The specification's 30 days."""
+
 
 class Schedule(Protocol):
     """A grid of instants in Unix seconds, such as `*/5 * * * *`."""
@@ -38,6 +41,8 @@ class Rules:
     min_proposal_votes: int
     """Votes below which a proposal is never approved (decisions P1)."""
     zero_votes: ZeroVotes = ZeroVotes.UPHOLD
+    stuck_after_s: int = STUCK_AFTER_S
+    """Seconds without on-chain activity after which people hear of a market, every day."""
 
 
 @dataclass(frozen=True, slots=True)

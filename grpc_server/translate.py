@@ -14,8 +14,10 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from domain.claims import claims_of
 from domain.commands import CastVote, DescribeMarket
 from domain.deadlines import Deadline
+from domain.feed import outcome_word
 from domain.ids import MalformedId, MarketId, Wallet, parse_market_id, parse_wallet
 from domain.lifecycle import Lifecycle
 from domain.market import Market
@@ -282,7 +284,7 @@ def market_message(market: Market, deadline: Deadline | None) -> market_pb2.Mark
 
 def _market_fields(market: Market, deadline: Deadline | None) -> dict[str, Any]:
     """What Market and GetMarketResponse share; a test holds the two messages equal."""
-    finalized = market.state is Lifecycle.FINALIZED
+    claims = claims_of(market)
     return {
         "market_id": market.market_id,
         "pda": market.pda,
@@ -291,9 +293,12 @@ def _market_fields(market: Market, deadline: Deadline | None) -> dict[str, Any]:
         "question": market.question,
         "category": market.category,
         "proposed_outcome": _OUTCOMES[market.proposed_outcome],
-        "final_outcome": (_OUTCOMES[market.final_outcome] or "INVALID") if finalized else "",
+        "final_outcome": outcome_word(market),
         "approval_ready": market.approval_ready,
-        "claims_enabled": finalized,
+        "claims_enabled": claims is not None,
+        "claims_available_at": _time(claims.available_at_s) if claims else None,
+        "claims_payable": claims.payable if claims else None,
+        "claims_due": claims.due if claims else None,
         "shares_yes": market.shares_yes,
         "shares_no": market.shares_no,
         "b_parameter": market.b_parameter,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+from domain.claims import claims_of
 from domain.deadlines import ClockName, Deadline
 from domain.feed import FeedMessage
 from domain.ids import virtual_shard
@@ -106,6 +107,9 @@ def market_json(change: Change) -> dict[str, Any]:
     row["expected_yes"] = expected.yes if expected else None
     row["expected_no"] = expected.no if expected else None
     row["expected_threshold_bps"] = expected.threshold_bps if expected else None
+    claims = claims_of(market)
+    row["claims_enabled"] = claims is not None
+    row["claims_available_at"] = _instant(claims.available_at_s) if claims else None
     row["next_deadline_at"] = _instant(deadline.at_s) if deadline else None
     row["next_deadline_clock"] = deadline.clock.value if deadline else None
     return row

@@ -352,6 +352,9 @@ SELECT
     m.total_volume, m.proposed_outcome, m.final_outcome, m.failures,
     m.proposal_log_size, m.proposal_log_peaks, m.dispute_log_size, m.dispute_log_peaks,
     m.effect_unseen, m.expected_yes, m.expected_no, m.expected_threshold_bps, m.skip_reason,
+    m.pool_lamports, m.resolver_fees,
+    extract(epoch FROM m.active_at)::bigint AS active_at_s,
+    extract(epoch FROM m.stuck_told_at)::bigint AS stuck_told_at_s,
     extract(epoch FROM m.created_at)::bigint AS created_at_s,
     extract(epoch FROM m.approved_at)::bigint AS approved_at_s,
     extract(epoch FROM m.activated_at)::bigint AS activated_at_s,
@@ -401,7 +404,8 @@ INSERT INTO markets (
     finalized_at, dispute_initiated_at, cancelled_at,
     intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock,
     proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks,
-    effect_unseen, expected_yes, expected_no, expected_threshold_bps, skip_reason
+    effect_unseen, expected_yes, expected_no, expected_threshold_bps, skip_reason,
+    active_at, stuck_told_at, pool_lamports, resolver_fees, claims_enabled, claims_available_at
 )
 SELECT
     market_id, vshard, pda, creator, state, version, market_seq, votes_seq,
@@ -412,7 +416,8 @@ SELECT
     finalized_at, dispute_initiated_at, cancelled_at,
     intent_id, failures, next_attempt_at, next_deadline_at, next_deadline_clock,
     proposal_log_size, proposal_log_peaks, dispute_log_size, dispute_log_peaks,
-    effect_unseen, expected_yes, expected_no, expected_threshold_bps, skip_reason
+    effect_unseen, expected_yes, expected_no, expected_threshold_bps, skip_reason,
+    active_at, stuck_told_at, pool_lamports, resolver_fees, claims_enabled, claims_available_at
 FROM json_populate_recordset(NULL::markets, $1::json)
 ON CONFLICT DO NOTHING
 RETURNING market_id;
@@ -437,6 +442,8 @@ SET state = n.state, version = n.version, market_seq = n.market_seq, votes_seq =
     dispute_log_size = n.dispute_log_size, dispute_log_peaks = n.dispute_log_peaks,
     effect_unseen = n.effect_unseen, expected_yes = n.expected_yes, expected_no = n.expected_no,
     expected_threshold_bps = n.expected_threshold_bps, skip_reason = n.skip_reason,
+    active_at = n.active_at, stuck_told_at = n.stuck_told_at, pool_lamports = n.pool_lamports,
+    resolver_fees = n.resolver_fees, claims_enabled = n.claims_enabled, claims_available_at = n.claims_available_at,
     last_state_change = CASE WHEN m.state = n.state THEN m.last_state_change ELSE now() END,
     last_state_change_tx = CASE WHEN m.state = n.state THEN m.last_state_change_tx END,
     updated_at = now()

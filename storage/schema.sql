@@ -162,6 +162,10 @@ CREATE TABLE markets (
     proposal_log_peaks bytea NOT NULL DEFAULT '', -- the frontier: roots of 32 bytes, largest tree first
     dispute_log_size bigint NOT NULL DEFAULT 0,
     dispute_log_peaks bytea NOT NULL DEFAULT '',
+    active_at timestamptz, -- chain time
+    stuck_told_at timestamptz,
+    pool_lamports numeric(20, 0) NOT NULL DEFAULT 0,
+    resolver_fees numeric(20, 0) NOT NULL DEFAULT 0,
     CHECK ((next_deadline_at IS NULL) = (next_deadline_clock IS NULL))
 ) WITH (fillfactor = 60);
 

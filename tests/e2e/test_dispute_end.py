@@ -25,6 +25,12 @@ SELECT status, vote_type, yes_votes::text, no_votes::text, submitted_yes, submit
     synthetic, votes_size, transaction_signature
 FROM aggregation_results WHERE market_id = $1 ORDER BY id
 """
+CLAIMS = """
+SELECT o.payload::jsonb->>'outcome' AS outcome, m.claims_enabled, o.seq - s.seq AS after
+FROM feed_outbox AS o JOIN markets AS m ON m.market_id = $1
+JOIN feed_outbox AS s ON s.channel = o.channel AND s.payload::jsonb->>'new_state' = 'FINALIZED'
+WHERE o.channel = $2 AND o.type = 'CLAIMS_ENABLED'
+"""
 ENDINGS = "SELECT status, signature FROM chain_transactions WHERE market_id = $1 AND action = 'finalize_market'"
 
 
@@ -78,6 +84,15 @@ class Scene:
         assert account is not None
         return account
 
+    async def claims_are_told(self, outcome: str) -> None:
+        """API, table and feed say that claims are enabled, the feed once and under the next number."""
+        market = await self.market()
+        assert (market.claims_enabled, market.claims_available_at) == (True, market.finalized_at)
+        assert market.claims_payable > 0
+        assert market.claims_due > 0
+        told = await self.database.fetch(CLAIMS, self.dispute.market_id, f"market_{self.dispute.market_id}")
+        assert [(row["outcome"], row["claims_enabled"], row["after"]) for row in told] == [(outcome, True, 1)]
+
     async def transactions(self) -> list[asyncpg.Record]:
         return list(await self.database.fetch(ENDINGS, self.dispute.market_id))
 
@@ -128,6 +143,7 @@ async def test_weighted_votes_end_a_dispute_once_and_everywhere_alike(system: Ru
         (sent,) = await scene.transactions()
         assert sent["signature"] == row["transaction_signature"]
         assert await scene.booth.refused(large, "reject") == "WRONG_STATE"
+        await scene.claims_are_told("NO")
         assert await scene.alerts() == []
 
 

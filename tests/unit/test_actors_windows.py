@@ -127,7 +127,8 @@ async def test_a_dispute_that_is_held_is_ended_after_a_start_with_another_policy
     await bench.hear(NOON_S + 1)
     await bench.adopt()
     assert await bench.hear(END_S) == []
-    assert bench.deadline() is None
+    held = bench.deadline()
+    assert held is not None and held.at_s > END_S + 20 * 86_400, "only the look whether it is stuck"
     assert [alert.alert_type for alert in bench.database.tables.alerts.values()] == ["dispute_without_votes"]
     bench.zero_votes = ZeroVotes.INVALIDATE
     await bench.restart()
@@ -155,3 +156,24 @@ async def test_skips_of_a_tick_are_written_once_and_those_of_an_operator_each_ti
         await bench.core.handle(Batch("gateway", 20 + number, bench.core.epochs, (AggregateNow(market_id()),)))
     reasons = [row.note.reason for row in bench.database.tables.aggregations.values()]
     assert reasons == ["backend key is not the authority"] * 4
+
+
+async def test_a_stuck_market_is_told_once_a_day_across_restarts_and_downtime(bench: Bench) -> None:
+    # given a market that is disputed and held, on which nothing happens for 30 days and more
+    bench.zero_votes = ZeroVotes.HOLD
+    await bench.restart()
+    await bench.hear(NOON_S + 1)
+    await bench.adopt()
+    stuck_s = NOON_S + 30 * 86_400
+
+    def told() -> list[str]:
+        alerts = bench.database.tables.alerts.values()
+        return sorted(alert.dedupe_key[-10:] for alert in alerts if alert.alert_type == "stuck_market")
+
+    # when it is looked at every six hours by processes that die in between, and by nobody for two days
+    for hours in [*range(-24, 72, 6), *range(120, 168, 6)]:
+        await bench.hear(stuck_s + hours * 3_600)
+        await bench.restart()
+        await bench.hear(stuck_s + hours * 3_600 + 60)
+    # then each day on which anybody was here has one alert, and no day has two
+    assert told() == ["2025-12-07", "2025-12-08", "2025-12-09", "2025-12-12", "2025-12-13"]

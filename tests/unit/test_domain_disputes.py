@@ -212,10 +212,11 @@ def test_without_votes_the_policy_may_hold_and_says_so_once() -> None:
     held, (event,) = when(disputed(Tally()), FIRE, by=by)
     assert isinstance(event, ev.AggregationSkipped)
     assert event.reason is ev.Skip.HELD
-    assert next_deadline(held, by, at(END_S)) is None
+    stuck = Deadline(held.active_at_s + by.stuck_after_s, ClockName.CHAIN)
+    assert next_deadline(held, by, at(END_S)) == stuck, "nothing is sent, and it is not forgotten either"
     assert decide(held, FIRE, by, at(END_S + 300)) == AlreadyInState(market_id())
     late = replace(held, dispute=Tally(5, 0, 1, 0))
-    assert next_deadline(late, by, at(END_S)) is not None, "a vote that comes after all ends it"
+    assert next_deadline(late, by, at(END_S)) != stuck, "a vote that comes after all ends it"
 
 
 @pytest.mark.parametrize("zero_votes", list(ZeroVotes))

@@ -75,6 +75,9 @@ class GetMarketResponse(_message.Message):
     INITIAL_LIQUIDITY_FIELD_NUMBER: _builtins.int
     CURRENT_LIQUIDITY_FIELD_NUMBER: _builtins.int
     OBSERVED_SLOT_FIELD_NUMBER: _builtins.int
+    CLAIMS_AVAILABLE_AT_FIELD_NUMBER: _builtins.int
+    CLAIMS_PAYABLE_FIELD_NUMBER: _builtins.int
+    CLAIMS_DUE_FIELD_NUMBER: _builtins.int
     market_id: _builtins.str
     """The market: base58 of its 32 bytes. Never the address of its account."""
     pda: _builtins.str
@@ -111,6 +114,14 @@ class GetMarketResponse(_message.Message):
     """Liquidity the market holds now, lamports."""
     observed_slot: _builtins.int
     """The slot of the account read that these chain facts come from."""
+    claims_payable: _builtins.int
+    """What the pool could still pay when it was last read, lamports; absent while the market is not FINALIZED. Whoever claims
+    late may find less: winners, the resolver's fees and the creator's withdrawal share one pool.
+    """
+    claims_due: _builtins.int
+    """What all winners together had coming when the market ended, lamports; absent before that and with outcome INVALID, where
+    each position gets back what it put in.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When the market was created on chain."""
@@ -143,6 +154,10 @@ class GetMarketResponse(_message.Message):
     def next_deadline(self) -> _timestamp_pb2.Timestamp:
         """When the market's actor will look at it next; absent while nothing can become due."""
 
+    @_builtins.property
+    def claims_available_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when positions can be claimed, in chain time."""
+
     def __init__(
         self,
         *,
@@ -172,12 +187,22 @@ class GetMarketResponse(_message.Message):
         initial_liquidity: _builtins.int = ...,
         current_liquidity: _builtins.int = ...,
         observed_slot: _builtins.int = ...,
+        claims_available_at: _timestamp_pb2.Timestamp | None = ...,
+        claims_payable: _builtins.int | None = ...,
+        claims_due: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activated_at", b"activated_at", "approved_at", b"approved_at", "cancelled_at", b"cancelled_at", "created_at", b"created_at", "dispute_initiated_at", b"dispute_initiated_at", "finalized_at", b"finalized_at", "next_deadline", b"next_deadline", "resolution_proposed_at", b"resolution_proposed_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_claims_due", b"_claims_due", "_claims_payable", b"_claims_payable", "activated_at", b"activated_at", "approved_at", b"approved_at", "cancelled_at", b"cancelled_at", "claims_available_at", b"claims_available_at", "claims_due", b"claims_due", "claims_payable", b"claims_payable", "created_at", b"created_at", "dispute_initiated_at", b"dispute_initiated_at", "finalized_at", b"finalized_at", "next_deadline", b"next_deadline", "resolution_proposed_at", b"resolution_proposed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated_at", b"activated_at", "approval_ready", b"approval_ready", "approved_at", b"approved_at", "b_parameter", b"b_parameter", "cancelled_at", b"cancelled_at", "category", b"category", "claims_enabled", b"claims_enabled", "created_at", b"created_at", "creator", b"creator", "current_liquidity", b"current_liquidity", "dispute_initiated_at", b"dispute_initiated_at", "final_outcome", b"final_outcome", "finalized_at", b"finalized_at", "initial_liquidity", b"initial_liquidity", "market_id", b"market_id", "next_deadline", b"next_deadline", "observed_slot", b"observed_slot", "pda", b"pda", "proposed_outcome", b"proposed_outcome", "question", b"question", "resolution_proposed_at", b"resolution_proposed_at", "shares_no", b"shares_no", "shares_yes", b"shares_yes", "state", b"state", "total_volume", b"total_volume", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_claims_due", b"_claims_due", "_claims_payable", b"_claims_payable", "activated_at", b"activated_at", "approval_ready", b"approval_ready", "approved_at", b"approved_at", "b_parameter", b"b_parameter", "cancelled_at", b"cancelled_at", "category", b"category", "claims_available_at", b"claims_available_at", "claims_due", b"claims_due", "claims_enabled", b"claims_enabled", "claims_payable", b"claims_payable", "created_at", b"created_at", "creator", b"creator", "current_liquidity", b"current_liquidity", "dispute_initiated_at", b"dispute_initiated_at", "final_outcome", b"final_outcome", "finalized_at", b"finalized_at", "initial_liquidity", b"initial_liquidity", "market_id", b"market_id", "next_deadline", b"next_deadline", "observed_slot", b"observed_slot", "pda", b"pda", "proposed_outcome", b"proposed_outcome", "question", b"question", "resolution_proposed_at", b"resolution_proposed_at", "shares_no", b"shares_no", "shares_yes", b"shares_yes", "state", b"state", "total_volume", b"total_volume", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__claims_due: _TypeAlias = _typing.Literal["claims_due"]  # noqa: Y015
+    _WhichOneofArgType__claims_due: _TypeAlias = _typing.Literal["_claims_due", b"_claims_due"]  # noqa: Y015
+    _WhichOneofReturnType__claims_payable: _TypeAlias = _typing.Literal["claims_payable"]  # noqa: Y015
+    _WhichOneofArgType__claims_payable: _TypeAlias = _typing.Literal["_claims_payable", b"_claims_payable"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__claims_due) -> _WhichOneofReturnType__claims_due | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__claims_payable) -> _WhichOneofReturnType__claims_payable | None: ...
 
 Global___GetMarketResponse: _TypeAlias = GetMarketResponse  # noqa: Y015
 
