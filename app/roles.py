@@ -119,10 +119,12 @@ async def _grpc(settings: Settings) -> None:
 
 
 async def _bridge(settings: Settings) -> None:
+    from app.collector import calm_collector
     from app.wiring_feed import running_bridge
 
     stop = stop_event()
     async with running_bridge(settings, STOP_GRACE_S):
+        calm_collector()
         await stop.wait()
 
 

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ws_bridge import metrics
+from ws_bridge.admission import Admission
 from ws_bridge.hub import Hub
+from ws_bridge.laggards import Laggards
 from ws_bridge.packets import Packet
 from ws_bridge.parcels import Parcel
-from ws_bridge.ports import Tokens
+from ws_bridge.ports import Caller, Tokens
 from ws_bridge.session import Close, CloseCode, Join, Leave, ReadSnapshot, Send, Session, Verify
 from ws_bridge.snapshots import SnapshotDesk
 from ws_bridge.subscription import Sheet
@@ -50,6 +53,8 @@ class Surroundings:
     hub: Hub
     desk: SnapshotDesk
     tokens: Tokens
+    admission: Admission
+    laggards: Laggards
     wall_s: Callable[[], float]
     call_later: Callable[[float, Callable[[], None]], Cancellable]
     backlog_bytes_max: int
@@ -61,7 +66,9 @@ class Connection:
     def __init__(self, session: Session, wire: Wire, around: Surroundings) -> None:
         self.session = session
         self._wire, self._around, self._wall_s = wire, around, around.wall_s
+        self.wallet: str | None = None
         self._channels: dict[str, None] = {}
+        self._ready: list[Packet] = []
         self._flushing = False
         self._timer: Cancellable | None = None
         self._timer_at_s = 0.0
@@ -85,6 +92,9 @@ class Connection:
         self.session.closed = True
         self._around.hub.exit(self, tuple(self._channels))
         self._channels.clear()
+        self._around.laggards.forget(self)
+        if self.wallet is not None:
+            self._around.admission.leave_wallet(self.wallet)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -97,12 +107,28 @@ class Connection:
 
     def published(self, parcel: Parcel) -> None:
         """Live messages; written at the next flush."""
-        self.session.published(parcel)
+        if self.session.published(parcel):
+            self._ready.append(parcel.packet)
 
     def unnumbered(self, channel: str, told: Packet) -> None:
         """A message that may be missed: only a client that has taken everything so far is told."""
-        if not self._wire.backlog_bytes:
+        if self._wire.backlog_bytes:
+            metrics.CONFLATED.inc()
+        else:
             self.session.unnumbered(channel, told)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What the client has not taken yet."""
+        return self._wire.backlog_bytes
+
+    def too_slow(self) -> None:
+        """End a connection that does not take what it is told; its client resumes, or starts from a snapshot."""
+        if not self.session.closed:
+            log.info("closing a slow consumer with %d bytes of backlog", self._wire.backlog_bytes)
+            self.session.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            self.session.take()
+            self._end(CloseCode.SLOW_CONSUMER, "slow consumer")
 
     def history_lost(self) -> None:
         """Messages may be missing."""
@@ -121,6 +147,11 @@ class Connection:
     def flush(self) -> None:
         """Carry out the session's effects until it has none; a call from within (a ready snapshot) joins the outer."""
         if self._flushing:
+            return
+        if self._ready:  # before the effects: no effect of this connection is older
+            ready, self._ready = self._ready, []
+            self._write(ready)
+        if self.session.is_idle and self._timer is not None:
             return
         self._flushing = True
         try:
@@ -150,11 +181,12 @@ class Connection:
             case Close(code, reason):
                 self._write(packets)
                 packets.clear()
-                self._wire.close(code, reason)
+                self._end(code, reason)
 
     def _read(self, wish: ReadSnapshot) -> None:
         """What the client missed if that is known, else the present state."""
         missed = None if wish.since is None else self._around.hub.history.since(wish.channel, wish.since)
+        metrics.RECOVERIES.labels("snapshot" if missed is None else "exact").inc()
         if missed is None:
             self._around.desk.request(wish.channel, wish.ticket, self, wish.instead_of)
         else:
@@ -166,17 +198,29 @@ class Connection:
         except ValueError:  # the reason may repeat parts of the token, so it is not logged (T60)
             self.session.refused()
         else:
-            self.session.verified(caller, self._wall_s())
+            self._identified(caller)
+
+    def _identified(self, caller: Caller) -> None:
+        if self.wallet is None and not self.session.closed:
+            if not self._around.admission.enter_wallet(caller.wallet):
+                metrics.REJECTS.labels("wallet").inc()
+                self.session.close(CloseCode.OVER_CAPACITY, "too many connections of this wallet")
+                return
+            self.wallet = caller.wallet
+        self.session.verified(caller, self._wall_s())
 
     def _write(self, packets: list[Packet]) -> None:
         """Write what has gathered; a client that has not taken the last 256 KiB is closed instead (T62)."""
         if packets:
             self._wire.write(packets)
-            if self._wire.backlog_bytes > self._around.backlog_bytes_max and not self.session.closed:
-                log.info("closing a slow consumer with %d bytes of backlog", self._wire.backlog_bytes)
-                self.session.close(CloseCode.SLOW_CONSUMER, "slow consumer")
-                self.session.take()
-                self._wire.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            if backlog_bytes := self._wire.backlog_bytes:
+                self._around.laggards.watch(self, backlog_bytes, self._wall_s())
+                if backlog_bytes > self._around.backlog_bytes_max:
+                    self.too_slow()
+
+    def _end(self, code: CloseCode, reason: str) -> None:
+        metrics.CLOSES.labels(str(int(code))).inc()
+        self._wire.close(code, reason)
 
     def _arm(self) -> None:
         """One timer a connection, moved only when the session's next deadline moves."""

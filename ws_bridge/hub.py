@@ -6,10 +6,10 @@ connection together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from ws_bridge import frames
+from ws_bridge import frames, metrics
 from ws_bridge.history import History
 from ws_bridge.packets import Packet
 from ws_bridge.parcels import Numbered, Parcel, numbered, parcels
@@ -51,6 +51,14 @@ class Hub:
     def topics(self) -> tuple[str, ...]:
         """All channels that somebody listens to."""
         return tuple(self._topics)
+
+    @property
+    def listeners(self) -> Mapping[str, int]:
+        """Subscriptions by kind of channel."""
+        counts = dict.fromkeys(("market", "votes", "user"), 0)
+        for channel, topic in self._topics.items():
+            counts[channel.partition("_")[0]] += len(topic)
+        return counts
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -101,6 +109,7 @@ class Hub:
                 for parcel in parcels(messages):
                     for member in topic:
                         member.published(parcel)
+                    _count(parcel, len(topic))
                 touched.update(topic)
         return tuple(touched)
 
@@ -111,6 +120,7 @@ class Hub:
             member.flush()
 
     def _lose_history(self, touched: dict[Member, None]) -> None:
+        metrics.HISTORY_LOSSES.inc()
         self.history.clear()
         self._desk.outdate_all()
         for member in self.members:
@@ -123,5 +133,13 @@ class Hub:
         for entry in entries:
             message = numbered(entry, self._encode)
             self.history.record(message)
+            metrics.PUBLISHED.inc()
             by_channel.setdefault(entry.channel, []).append(message)
         return by_channel
+
+
+def _count(parcel: Parcel, listeners: int) -> None:
+    messages = len(parcel.messages)
+    metrics.DELIVERED.inc(messages * listeners)
+    metrics.DELIVERED_BYTES.inc(len(parcel.packet.frames) * listeners)
+    metrics.COALESCED.inc((messages - 1) * listeners)

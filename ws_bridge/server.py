@@ -7,6 +7,7 @@ import http
 import json
 import logging
 import random
+import re
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +19,20 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Origin, Subprotocol
 
-from ws_bridge import frames
+from ws_bridge import frames, metrics
+from ws_bridge.admission import LOOPBACK, Admission, AdmissionLimits, Networks, counted_address
 from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol, transport_logger
 from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub, Member
+from ws_bridge.laggards import Laggards
 from ws_bridge.packets import Packet, write_packets
 from ws_bridge.ports import Feed, Snapshots, Tokens
 from ws_bridge.session import CloseCode, Limits, Session
 from ws_bridge.snapshots import SnapshotDesk, SnapshotReader
 
-FRAME_BYTES_MAX = 4096
 INBOUND_FRAMES_MAX = 4
-PING_INTERVAL_S = 20.0
-PONG_TIMEOUT_S = 20.0
+LOOK_EVERY_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
 NOTSENT_LOWAT_BYTES = 128 * 1024
 """Without it the kernel takes up to 4 MB for a client that reads nothing, and hides it for seconds."""
@@ -49,9 +50,15 @@ class BridgeSettings:
 
     host: str = "127.0.0.1"
     port: int = 0
-    origins: Sequence[str] | None = None
-    connections_max: int = 20_000
+    origins: Sequence[str | re.Pattern[str]] | None = None
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+    proxies: Networks = LOOPBACK
+    """Whose X-Forwarded-For is believed."""
     backlog_bytes_max: int = 256 * 1024
+    behind_max_s: float = 10.0
+    frame_bytes_max: int = 4096
+    ping_interval_s: float = 20.0
+    pong_timeout_s: float = 20.0
     tick_s: float = 0.01
     """How long messages gather after a fan-out before the next; the first after a silence goes at once."""
     history: HistoryBounds = field(default_factory=HistoryBounds)
@@ -105,11 +112,14 @@ class Bridge:
     ) -> None:
         self._settings, self._feed, self._snapshots, self._tokens = settings, feed, snapshots, tokens
         self._wall_s, self._rng = wall_s, rng
+        self._admission = Admission(settings.admission, wall_s())
+        self._laggards = Laggards(settings.behind_max_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: dict[Connection, None] = {}
         self._draining = False
         self._server: Server | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._reader: SnapshotReader | None = None
         self._around: Surroundings | None = None
 
@@ -130,6 +140,7 @@ class Bridge:
         self._around = self._surroundings(self._reader.desk)
         self._around.hub.remember(await self._feed.open())
         self._pump = asyncio.create_task(self._run_feed(self._around), name="feed")
+        self._watch = asyncio.create_task(self._look(self._around), name="laggards")
         try:
             self._server = await self._listen()
         except OSError:
@@ -152,9 +163,10 @@ class Bridge:
             for connection in tuple(self._connections):
                 connection.close(CloseCode.RESTART, frames.restart_reason(self._reconnect_after_ms()))
             await self._wait_closed(self._server, grace_s)
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait({self._pump})
+        for task in (self._pump, self._watch):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
         if self._reader is not None:
             await self._reader.close()
         await self._feed.close()
@@ -165,23 +177,46 @@ class Bridge:
         while True:
             batch = await self._feed.next_batch()
             ends_s = asyncio.get_running_loop().time() + self._settings.tick_s
-            await _flush(around.hub.distribute(batch))
+            with metrics.FANOUT_SECONDS.time():
+                await _flush(around.hub.distribute(batch))
             around.desk.sweep()
             around.hub.history.sweep()
             if batch.entries:
                 await asyncio.sleep(max(0.0, ends_s - asyncio.get_running_loop().time()))
 
+    async def _look(self, around: Surroundings) -> None:
+        """Once a second: who is stuck, and what the gauges say."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = loop.time() + LOOK_EVERY_S
+            await asyncio.sleep(LOOK_EVERY_S)
+            metrics.LOOP_LAG_SECONDS.set(loop.time() - due_s)
+            metrics.BACKLOG_HIGH_WATER.set(self._laggards.look(self._wall_s()))
+            metrics.CONNECTIONS.set(len(self._connections))
+            metrics.HISTORY_BYTES.set(around.hub.history.held_bytes)
+            for kind, count in around.hub.listeners.items():
+                metrics.SUBSCRIPTIONS.labels(kind).set(count)
+
     def _surroundings(self, desk: SnapshotDesk) -> Surroundings:
         loop = asyncio.get_running_loop()
         call_later = loop.call_later
         hub = Hub(desk, History(self._settings.history, loop.time))
-        return Surroundings(hub, desk, self._tokens, self._wall_s, call_later, self._settings.backlog_bytes_max)
+        return Surroundings(
+            hub,
+            desk,
+            self._tokens,
+            self._admission,
+            self._laggards,
+            self._wall_s,
+            call_later,
+            self._settings.backlog_bytes_max,
+        )
 
     # the sockets
 
     async def _listen(self) -> Server:
         settings = self._settings
-        origins = None if settings.origins is None else [*map(Origin, settings.origins), None]
+        origins = None if settings.origins is None else [*map(_origin, settings.origins), None]
         return await serve(
             self._serve,
             settings.host,
@@ -192,10 +227,10 @@ class Bridge:
             compression=None,
             process_request=self._answer_http,
             server_header=None,
-            ping_interval=PING_INTERVAL_S,
-            ping_timeout=PONG_TIMEOUT_S,
+            ping_interval=settings.ping_interval_s,
+            ping_timeout=settings.pong_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
-            max_size=FRAME_BYTES_MAX,
+            max_size=settings.frame_bytes_max,
             max_queue=INBOUND_FRAMES_MAX,
             # `drain` must not block below our own limit: a ping behind the backlog would never be sent
             write_limit=settings.backlog_bytes_max,
@@ -206,9 +241,18 @@ class Bridge:
         assert self._around is not None and socket_.request is not None
         handshake = _handshake(socket_.request)
         assert handshake is not None, "other paths were answered with 404"
-        if len(self._connections) >= self._settings.connections_max:
-            await socket_.close(CloseCode.OVER_CAPACITY, "over capacity")
+        address = self._address(socket_)
+        if refusal := self._admission.enter(address):
+            metrics.REJECTS.labels(refusal).inc()
+            await socket_.close(CloseCode.OVER_CAPACITY, refusal)
             return
+        try:
+            await self._converse(socket_, handshake)
+        finally:
+            self._admission.leave(address)
+
+    async def _converse(self, socket_: ServerConnection, handshake: Handshake) -> None:
+        assert self._around is not None
         _show_backlog(socket_)
         session = Session(self._settings.limits, handshake.channels, self._wall_s())
         connection = Connection(session, SocketWire(socket_, self._spawn), self._around)
@@ -223,11 +267,27 @@ class Bridge:
             connection.gone()
             del self._connections[connection]
 
+    def _address(self, socket_: ServerConnection) -> str | None:
+        assert socket_.request is not None
+        return counted_address(
+            socket_.remote_address[0], _all(socket_.request, "X-Forwarded-For"), self._settings.proxies
+        )
+
+    def kick(self, wallet: str, reason: str) -> int:
+        """Close every connection of a wallet with 4001, as if its token had ended; how many there were."""
+        of_wallet = [connection for connection in self._connections if connection.wallet == wallet]
+        for connection in of_wallet:
+            connection.close(CloseCode.UNAUTHORISED, reason)
+        return len(of_wallet)
+
     def _answer_http(self, socket_: ServerConnection, request: Request) -> Response | None:
         if request.path.partition("?")[0] == "/healthz":
             return self._health()
         if _handshake(request) is None:
             return socket_.respond(http.HTTPStatus.NOT_FOUND, "no such path\n")
+        if not self._admission.may_shake_hands(self._wall_s()):
+            metrics.REJECTS.labels("rate").inc()
+            return socket_.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many handshakes; come back in seconds\n")
         return None
 
     def _health(self) -> Response:
@@ -278,6 +338,10 @@ async def _flush(members: Sequence[Member]) -> None:
 def _handshake(request: Request) -> Handshake | None:
     offered = [protocol.strip() for header in _all(request, "Sec-WebSocket-Protocol") for protocol in header.split(",")]
     return read_handshake(request.path, _all(request, "Authorization"), offered)
+
+
+def _origin(allowed: str | re.Pattern[str]) -> Origin | re.Pattern[str]:
+    return Origin(allowed) if isinstance(allowed, str) else allowed
 
 
 def _all(request: Request, name: str) -> list[str]:

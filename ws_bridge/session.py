@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from ws_bridge import frames
+from ws_bridge.admission import Bucket
 from ws_bridge.channels import NAME_LENGTH_MAX, Channel, Kind, MalformedChannel, parse_channel
 from ws_bridge.frames import ClientMessage, MalformedMessage, Position
 from ws_bridge.packets import Packet, packet
@@ -40,7 +41,9 @@ class Limits:
     heartbeat_s: float = 20.0
     channels_max: int = 100
     strikes_max: int = 5
-    """Malformed frames before the connection is closed with 1008."""
+    """Malformed frames, or frames that came too fast, before the connection is closed with 1008."""
+    messages_per_s: float = 20.0
+    messages_burst: int = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Session:
         self._auth_deadline_s = now_s + limits.auth_timeout_s
         self._heartbeat_at_s = now_s + limits.heartbeat_s
         self._strikes = 0
+        self._inbound = Bucket(limits.messages_per_s, limits.messages_burst, now_s)
         self._tickets = count(1)
         self._subscriptions: dict[str, Subscription] = {}
         self._effects: list[Effect] = []
@@ -148,6 +152,11 @@ class Session:
             if first:
                 self._subscribe(ClientMessage("subscribe", self._wanted), now_s)
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What it is subscribed to."""
+        return tuple(self._subscriptions)
+
     def refused(self) -> None:
         """The token is worth nothing."""
         self.close(CloseCode.UNAUTHORISED, "invalid token")
@@ -168,25 +177,35 @@ class Session:
         """A frame of the client; garbage is answered, and too much of it ends the connection (T61)."""
         if self.closed or self._expired(now_s):
             return
+        if not self._inbound.take(now_s):
+            self._strike("TOO_MANY_MESSAGES", f"at most {self._limits.messages_per_s:g} messages a second", now_s)
+            return
         try:
             message = frames.parse_client(frame)
         except MalformedMessage as error:
-            self._strike(str(error), now_s)
+            self._strike("MALFORMED_MESSAGE", str(error), now_s)
             return
         self._act(message, now_s)
 
     # inputs: the feed
 
-    def published(self, parcel: Parcel) -> None:
-        """Live messages of a joined channel."""
+    def published(self, parcel: Parcel) -> bool:
+        """Live messages of a joined channel; True: write the parcel as it is, which spares an effect each time."""
         subscription = self._subscriptions.get(parcel.channel)
         if subscription is None or self.closed:
-            return
+            return False
+        if subscription.follows(parcel):
+            return True
         out: list[Packet] = []
         if subscription.published(parcel, out):
             self._ask(subscription)
-        for each in out:
-            self._effects.append(Send(each))
+        self._send(out)
+        return False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether `take` would give nothing."""
+        return not self._effects
 
     def unnumbered(self, channel: str, told: Packet) -> None:
         """A message that may be missed (decisions F2): only who holds the channel's present state is told."""
@@ -323,9 +342,9 @@ class Session:
             self.close(CloseCode.UNAUTHORISED, "token expired")
         return self.closed
 
-    def _strike(self, message: str, now_s: float) -> None:
+    def _strike(self, reason: str, message: str, now_s: float) -> None:
         self._strikes += 1
-        self._error("MALFORMED_MESSAGE", message, now_s)
+        self._error(reason, message, now_s)
         if self._strikes >= self._limits.strikes_max:
             self.close(CloseCode.POLICY, "too many malformed messages")
 

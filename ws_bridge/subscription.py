@@ -37,19 +37,26 @@ class Subscription:
     def __init__(self, channel: str, requested: str, resume: Position | None) -> None:
         self.channel, self.requested = channel, requested
         self.ticket = 0
-        self.position: Position | None = None
+        self._epoch: str | None = None
+        self._seq = 0
         self.attempts = 0
         self._resume = resume
         self._joining = True
         self._buffer: deque[Numbered] = deque(maxlen=JOIN_BUFFER_MESSAGES_MAX)
 
+    def follows(self, parcel: Parcel) -> bool:
+        """Whether this is exactly what comes next, as it nearly always is; it is then taken, to be passed on."""
+        if self._joining or parcel.first != self._seq + 1 or parcel.epoch != self._epoch:
+            return False
+        self._seq = parcel.last
+        return True
+
     def published(self, parcel: Parcel, out: list[Packet]) -> bool:
-        """Take live messages: pass them on, drop what is known, or find that something before them is missing."""
+        """Take live messages that do not simply follow: drop what is known, or find that something is missing."""
         if self._joining:
             self._buffer.extend(parcel.messages)
             return False
-        assert self.position is not None
-        if parcel.epoch == self.position.epoch and parcel.first <= self.position.seq + 1:
+        if parcel.epoch == self._epoch and parcel.first <= self._seq + 1:
             self._pass_on(parcel, out)
             return False
         self.rejoin()
@@ -58,14 +65,16 @@ class Subscription:
 
     def _pass_on(self, parcel: Parcel, out: list[Packet]) -> None:
         """The notifier repeats itself after a crash, so the first ones may be known."""
-        assert self.position is not None
-        if parcel.last <= self.position.seq:
-            return
-        if parcel.first == self.position.seq + 1:
-            out.append(parcel.packet)
-        else:
-            out.extend(message.packet for message in parcel.messages if message.seq > self.position.seq)
-        self.position = Position(parcel.epoch, parcel.last)
+        out.extend(message.packet for message in parcel.messages if message.seq > self._seq)
+        self._seq = max(self._seq, parcel.last)
+
+    @property
+    def position(self) -> Position | None:
+        """What the client holds; None before its first state."""
+        return None if self._epoch is None else Position(self._epoch, self._seq)
+
+    def _stand_at(self, epoch: str, seq: int) -> None:
+        self._epoch, self._seq = epoch, seq
 
     def rejoin(self) -> None:
         """Go back to joining: nothing more is passed on before a new snapshot."""
@@ -87,7 +96,7 @@ class Subscription:
         assert self._joining and self._resume is not None and not self._buffer
         out.append(packet(frames.confirmed(self.channel, self.requested, self._resume, True, now_s)))
         out.extend(message.packet for message in missed)
-        self.position = Position(self._resume.epoch, missed[-1].seq) if missed else self._resume
+        self._stand_at(self._resume.epoch, missed[-1].seq if missed else self._resume.seq)
         self._joining, self._resume, self.attempts = False, None, 0
 
     def snapshot(self, sheet: Sheet, now_s: float, out: list[Packet]) -> bool:
@@ -101,7 +110,7 @@ class Subscription:
         if not recovered:
             out.append(sheet.packet)
         out.extend(message.packet for message in tail)
-        self.position = Position(sheet.position.epoch, sheet.position.seq + len(tail))
+        self._stand_at(sheet.position.epoch, sheet.position.seq + len(tail))
         self._joining, self._resume, self.attempts = False, None, 0
         self._buffer.clear()
         return False

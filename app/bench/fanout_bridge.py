@@ -15,7 +15,9 @@ import uvloop
 
 from app import clock
 from app.bench.fanout_load import CHANNEL
+from app.collector import calm_collector
 from domain.ids import base58_encode
+from ws_bridge.admission import AdmissionLimits
 from ws_bridge.feed import RedisFeed
 from ws_bridge.ports import Snapshot
 from ws_bridge.server import Bridge, BridgeSettings
@@ -47,8 +49,10 @@ class _Tokens:
 
 
 async def _serve(redis_url: str) -> None:
-    bridge = Bridge(BridgeSettings(), RedisFeed(redis_url), _States(), _Tokens(), clock.wall_s, random.SystemRandom())
+    settings = BridgeSettings(admission=AdmissionLimits(accepts_per_s=100_000))
+    bridge = Bridge(settings, RedisFeed(redis_url), _States(), _Tokens(), clock.wall_s, random.SystemRandom())
     await bridge.start()
+    calm_collector()
     print(bridge.port, flush=True)  # noqa: T201 - how the bench learns the port
     await bridge.failed()
 

@@ -23,6 +23,9 @@ SENT = '"sent_ns":'
 OPENED_AT_ONCE = 50
 RECEIVE_BYTES = 262_144
 PING, PONG = 0x89, 0x8A
+PING_BYTES = 6
+_PING_HEAD = bytes((PING, PING_BYTES - 2))
+"""As the library makes them; one comes alone, or after the messages that were written with it."""
 _SENT = SENT.encode()
 _UPDATE = b'"VOTE_UPDATE"'
 _OPEN, _SNAPSHOT = b" 101 ", b'"SNAPSHOT"'
@@ -92,6 +95,8 @@ class Clients:
             self._seen.closed += 1
         elif chunk[0] == PING:
             self._pong(fd, chunk)
+        elif chunk[-PING_BYTES : -PING_BYTES + 2] == _PING_HEAD:
+            self._pong(fd, chunk[-PING_BYTES:])
         self._count(chunk)
         if (wanted := self._opening.get(fd)) and wanted in chunk:
             del self._opening[fd]

@@ -17,6 +17,7 @@ from tests.support.eventually import eventually_async
 from tests.support.feed import MARKET, UNKNOWN_MARKET, Book
 from tests.support.valkey import ValkeyServer
 from ws_bridge import BridgeSettings, Limits
+from ws_bridge.admission import AdmissionLimits
 
 CHANNEL = f"market_{MARKET}"
 VOTES = f"votes_{MARKET}"
@@ -148,7 +149,7 @@ async def test_pages_of_other_origins_are_refused_at_the_handshake(valkey: Valke
 
 
 async def test_one_connection_too_many_is_closed_with_4100(valkey: ValkeyServer, book: Book) -> None:
-    settings = BridgeSettings(connections_max=1)
+    settings = BridgeSettings(admission=AdmissionLimits(connections_max=1))
     async with running_bridge(valkey, book, settings) as running, running.browser() as first:
         await first.expect("WELCOME")
         async with running.browser() as second:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.feed import NOW_S, Passes
+from ws_bridge.admission import Admission, AdmissionLimits
 from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub
+from ws_bridge.laggards import Laggards
 from ws_bridge.packets import Packet
 from ws_bridge.session import Limits, Session
 from ws_bridge.snapshots import Read, SnapshotDesk
@@ -67,9 +69,18 @@ class Stage:
         self.begun: list[Read] = []
         self.desk = SnapshotDesk(self.begun.append, lambda: self.now_s)
         self.hub = Hub(self.desk, History(bounds or HistoryBounds(), lambda: self.now_s))
+        self.admission = Admission(AdmissionLimits(per_wallet_max=1_000), self.now_s)
+        self.laggards = Laggards(behind_max_s=10.0)
         self._alarms: list[Alarm] = []
         self._around = Surroundings(
-            self.hub, self.desk, passes or Passes(), lambda: self.now_s, self._call_later, BACKLOG_BYTES_MAX
+            self.hub,
+            self.desk,
+            passes or Passes(),
+            self.admission,
+            self.laggards,
+            lambda: self.now_s,
+            self._call_later,
+            BACKLOG_BYTES_MAX,
         )
 
     def connect(self, *channels: str, ticket: str | None = "good") -> Client:
