@@ -205,6 +205,27 @@ class Settings(BaseSettings):
     ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Browser origins that may open a WebSocket, comma separated; unset: loopback only"
     )
+    bridges: int = Field(1, ge=1, le=16, description="WebSocket bridges of `zmart up`, all on one port")
+    ws_tick_ms: int = Field(
+        10, ge=0, le=1_000, description="How long messages gather after a fan-out before the next one, milliseconds"
+    )
+    ws_backlog_bytes: int = Field(
+        262_144, ge=4_096, description="Bytes that may wait for one client; with more it is closed with 4101"
+    )
+    ws_backlog_s: float = Field(10.0, gt=0, description="Seconds that a client may be behind; then 4101")
+    limit_ws_connections: int = Field(20_000, ge=1, description="WebSocket connections of one bridge")
+    limit_ws_per_address: int = Field(
+        50, ge=1, description="Of these from one address; direct ones from loopback do not count"
+    )
+    limit_ws_per_wallet: int = Field(10, ge=1, description="Of these by one wallet")
+    limit_ws_accepts_per_s: int = Field(
+        500, ge=1, description="Handshakes a second of one bridge; more are answered 503"
+    )
+    limit_ws_channels: int = Field(100, ge=1, description="Channels of one WebSocket connection")
+    limit_ws_messages_per_s: int = Field(
+        20, ge=1, description="Messages a second that a WebSocket client may send, twice as many at once"
+    )
+    limit_ws_frame_bytes: int = Field(4_096, ge=256, description="Bytes of a frame that a WebSocket client may send")
     alert_rules: Path | None = Field(
         None, description="Rules file (TOML) that says who hears of which alert; unset: alerts are stored and logged"
     )

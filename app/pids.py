@@ -19,13 +19,19 @@ PROBE_S = 1.0
 def pids_of_roles(running: dict[str, list[int]], data_dir: Path, database_url: str) -> dict[str, list[int]]:
     """Pids by role; the actor tree's own come from its status file and from the table of owners."""
     tree = read_status(data_dir / STATUS_FILE)
-    pids = {"up": [os.getpid()], **running}
+    bridges = [pid for name, pids in running.items() if name.partition("-")[0] == "bridge" for pid in pids]
+    pids = {"up": [os.getpid()], **running, "bridge": bridges}
     pids |= {name: [tree[name]] for name in ("launcher", "admin", "supervisor") if name in tree}
     try:
         pids["shard"] = asyncio.run(shard_pids(database_url))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
         pids["shard"] = []  # the database is away; the next look tells
     return pids
+
+
+def bridge_names(count: int) -> list[str]:
+    """The roles of several bridges: `bridge`, `bridge-2` and so on; their pids are also listed together."""
+    return ["bridge", *(f"bridge-{number}" for number in range(2, count + 1))]
 
 
 async def shard_pids(database_url: str) -> list[int]:

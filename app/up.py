@@ -21,7 +21,7 @@ from app.claims import DataDirTaken, PortTaken, hold, refuse_taken_ports
 from app.config import Settings
 from app.connection import ConnectionFile, connection_of, without_password
 from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
-from app.pids import pids_of_roles
+from app.pids import bridge_names, pids_of_roles
 from app.readiness import Probes
 from app.roles_actors import STATUS_FILE
 from app.runner import TICK_S, Role, RoleEnded, Runner, StartAborted, StartFailed
@@ -92,7 +92,8 @@ class System:
         self.runner.start(self._role("grpc", self._probes.grpc))
         self.runner.start(self._role("notifier", lambda: None))
         self.runner.start(self._role("alerts", lambda: None))
-        self.runner.start(self._role("bridge", self._probes.bridge))
+        for name in bridge_names(self.settings.bridges):
+            self.runner.start(self._role(name, self._probes.bridge, argv=("serve", "bridge")))
         self.runner.start(self._role("indexer", self._probes.indexer))
         if self.settings.solana_rpc_url is None:
             self._probes.register_webhook()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 from app import clock
 from app.config import Settings
@@ -19,12 +21,15 @@ from storage.reads import MarketReads
 from storage.tallies import TallyReads
 from storage.tally_cache import TallyCache
 from storage.tally_projector import TallyProjector
+from ws_bridge.admission import LOOPBACK, AdmissionLimits
 from ws_bridge.feed import RedisFeed
 from ws_bridge.ports import OutboxRow
 from ws_bridge.relay import Relay
 from ws_bridge.server import Bridge, BridgeSettings
+from ws_bridge.session import Limits
 
 PRUNE_S = 60.0
+LOOPBACK_ORIGINS = (re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"),)
 NOTIFIER_POOL = 3
 
 
@@ -59,7 +64,7 @@ async def running_bridge(settings: Settings, grace_s: float) -> AsyncIterator[Br
     """A bridge over Redis and PostgreSQL; a bug in its feed ends the process, and its runner starts another one."""
     database = await database_pool(database_url(settings), settings.database_pool, "zmart-bridge")
     bridge = Bridge(
-        BridgeSettings(host=settings.host, port=settings.ports.bridge, origins=settings.ws_origins or None),
+        bridge_settings(settings),
         RedisFeed(redis_url(settings)),
         MarketReads(database),
         BridgeTokens(tokens(settings)),
@@ -74,6 +79,29 @@ async def running_bridge(settings: Settings, grace_s: float) -> AsyncIterator[Br
         failing.cancel()
         await bridge.stop(grace_s)
         await database.close()
+
+
+def bridge_settings(settings: Settings) -> BridgeSettings:
+    """What operators can set of a bridge."""
+    rate = settings.limit_ws_messages_per_s
+    return BridgeSettings(
+        host=settings.host,
+        port=settings.ports.bridge,
+        origins=settings.ws_origins or LOOPBACK_ORIGINS,
+        admission=AdmissionLimits(
+            connections_max=settings.limit_ws_connections,
+            per_address_max=settings.limit_ws_per_address,
+            per_wallet_max=settings.limit_ws_per_wallet,
+            accepts_per_s=settings.limit_ws_accepts_per_s,
+        ),
+        proxies=[ip_network(text) for text in settings.trusted_proxies] or LOOPBACK,
+        backlog_bytes_max=settings.ws_backlog_bytes,
+        behind_max_s=settings.ws_backlog_s,
+        frame_bytes_max=settings.limit_ws_frame_bytes,
+        tick_s=settings.ws_tick_ms / 1_000,
+        shares_port=settings.bridges > 1,
+        limits=Limits(channels_max=settings.limit_ws_channels, messages_per_s=rate, messages_burst=2 * rate),
+    )
 
 
 async def _end_with(bridge: Bridge, owner: asyncio.Task[object] | None) -> None:

@@ -1,6 +1,7 @@
 """The bridge under `zmart bench fanout`: the product's, over a real stream, with states and wallets made up.
 
-Run as `python -m app.bench.fanout_bridge REDIS_URL`; the first line it prints is its port.
+Run as `python -m app.bench.fanout_bridge REDIS_URL [PORT]`, several on one port if it is given; the first line it
+prints is its port.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class _Tokens:
         return _Caller(base58_encode(hashlib.sha256(token.encode()).digest()), int(clock.wall_s()) + DAY_S)
 
 
-async def _serve(redis_url: str) -> None:
-    settings = BridgeSettings(admission=AdmissionLimits(accepts_per_s=100_000))
+async def _serve(redis_url: str, port: int = 0) -> None:
+    settings = BridgeSettings(port=port, shares_port=port > 0, admission=AdmissionLimits(accepts_per_s=100_000))
     bridge = Bridge(settings, RedisFeed(redis_url), _States(), _Tokens(), clock.wall_s, random.SystemRandom())
     await bridge.start()
     calm_collector()
@@ -59,4 +60,4 @@ async def _serve(redis_url: str) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(_serve(sys.argv[1]))
+        loop.run(_serve(sys.argv[1], *map(int, sys.argv[2:])))
