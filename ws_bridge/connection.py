@@ -87,6 +87,10 @@ class Connection:
         self.session.received(frame, self._wall_s())
         self.flush()
 
+    def ponged(self) -> None:
+        """The client has answered a ping."""
+        self.session.ponged()
+
     def gone(self) -> None:
         """The socket is closed; nothing of this connection stays behind."""
         self.session.closed = True

@@ -5,7 +5,7 @@ A server's frames carry no mask and, with compression off, nothing of the connec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -26,6 +26,10 @@ class Packet:
 
     texts: tuple[str, ...]
     frames: bytes
+
+
+PING = Packet((), b"\x89\x00")
+"""A ping without a payload: it shares the write of the messages that go with it."""
 
 
 def packet(text: str) -> Packet:
@@ -64,9 +68,13 @@ def write_packets(socket: ServerConnection, packets: Sequence[Packet], raw_allow
         frames = packets[0].frames if len(packets) == 1 else b"".join([each.frames for each in packets])
         socket.transport.write(frames)
         return
-    for text in _texts(packets):
+    for each in packets:
+        _write_by_library(socket, each)
+
+
+def _write_by_library(socket: ServerConnection, each: Packet) -> None:
+    if each is PING:
+        socket.protocol.send_ping(b"")
+        socket.send_data()
+    for text in each.texts:
         broadcast((socket,), text)
-
-
-def _texts(packets: Iterable[Packet]) -> Iterable[str]:
-    return (text for each in packets for text in each.texts)

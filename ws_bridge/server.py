@@ -57,14 +57,24 @@ class BridgeSettings:
     backlog_bytes_max: int = 256 * 1024
     behind_max_s: float = 10.0
     frame_bytes_max: int = 4096
-    ping_interval_s: float = 20.0
-    pong_timeout_s: float = 20.0
     tick_s: float = 0.01
     """How long messages gather after a fan-out before the next; the first after a silence goes at once."""
     history: HistoryBounds = field(default_factory=HistoryBounds)
     shares_port: bool = False
     """Several processes may listen on the port; the kernel spreads connections over them."""
     limits: Limits = field(default_factory=Limits)
+
+
+class PingedConnection(ServerConnection):
+    """Tells of every pong, also of those to pings that the library knows nothing of."""
+
+    ponged: Callable[[], None] | None = None
+
+    def acknowledge_pings(self, data: bytes) -> None:
+        """A pong has come."""
+        super().acknowledge_pings(data)
+        if self.ponged is not None:
+            self.ponged()
 
 
 class SocketWire:
@@ -227,8 +237,8 @@ class Bridge:
             compression=None,
             process_request=self._answer_http,
             server_header=None,
-            ping_interval=settings.ping_interval_s,
-            ping_timeout=settings.pong_timeout_s,
+            create_connection=PingedConnection,
+            ping_interval=None,  # the session pings with its heartbeat, in one write and without a task for each client
             close_timeout=CLOSE_TIMEOUT_S,
             max_size=settings.frame_bytes_max,
             max_queue=INBOUND_FRAMES_MAX,
@@ -257,6 +267,8 @@ class Bridge:
         session = Session(self._settings.limits, handshake.channels, self._wall_s())
         connection = Connection(session, SocketWire(socket_, self._spawn), self._around)
         self._connections[connection] = None
+        assert isinstance(socket_, PingedConnection)
+        socket_.ponged = connection.ponged
         try:
             connection.opened(handshake.token)
             async for frame in socket_:
@@ -264,6 +276,7 @@ class Bridge:
         except ConnectionClosed:
             return
         finally:
+            socket_.ponged = None
             connection.gone()
             del self._connections[connection]
 

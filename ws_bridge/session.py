@@ -15,7 +15,7 @@ from ws_bridge import frames
 from ws_bridge.admission import Bucket
 from ws_bridge.channels import NAME_LENGTH_MAX, Channel, Kind, MalformedChannel, parse_channel
 from ws_bridge.frames import ClientMessage, MalformedMessage, Position
-from ws_bridge.packets import Packet, packet
+from ws_bridge.packets import PING, Packet, packet
 from ws_bridge.parcels import Numbered, Parcel
 from ws_bridge.ports import Caller
 from ws_bridge.subscription import Sheet, Subscription
@@ -31,6 +31,7 @@ class CloseCode(enum.IntEnum):
     OVER_CAPACITY = 4100
     SLOW_CONSUMER = 4101
     RESYNC = 4200
+    PONG_TIMEOUT = 4201
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Limits:
     """What one connection may do."""
 
     auth_timeout_s: float = 10.0
-    heartbeat_s: float = 20.0
+    heartbeat_s: float = 17.0
+    """A ping goes with it. Who has not answered by the next is closed, and cut off 5 s later: within 40 s in all."""
     channels_max: int = 100
     strikes_max: int = 5
     """Malformed frames, or frames that came too fast, before the connection is closed with 1008."""
@@ -113,6 +115,7 @@ class Session:
         self._auth_deadline_s = now_s + limits.auth_timeout_s
         self._heartbeat_at_s = now_s + limits.heartbeat_s
         self._strikes = 0
+        self._awaits_pong = False
         self._inbound = Bucket(limits.messages_per_s, limits.messages_burst, now_s)
         self._tickets = count(1)
         self._subscriptions: dict[str, Subscription] = {}
@@ -169,7 +172,11 @@ class Session:
             if now_s >= self._auth_deadline_s:
                 self.close(CloseCode.UNAUTHORISED, "no token")
         elif now_s >= self._heartbeat_at_s:
-            self._heartbeat(now_s)
+            self._ping(now_s)
+
+    def ponged(self) -> None:
+        """The client has answered a ping; anything else that it sends proves nothing of its browser's network stack."""
+        self._awaits_pong = False
 
     # inputs: the client
 
@@ -335,6 +342,15 @@ class Session:
         self._heartbeat_at_s = now_s + self._limits.heartbeat_s
         held = ((name, sub.position) for name, sub in self._subscriptions.items())
         self._say(frames.heartbeat(((name, position) for name, position in held if position is not None), now_s))
+
+    def _ping(self, now_s: float) -> None:
+        """HEARTBEAT for pages, which do not see pings, and a ping for dead lines."""
+        if self._awaits_pong:
+            self.close(CloseCode.PONG_TIMEOUT, "pong timeout")
+            return
+        self._heartbeat(now_s)
+        self._do(Send(PING))
+        self._awaits_pong = True
 
     def _expired(self, now_s: float) -> bool:
         """End the connection when its token has run out (T60); tells whether it did."""

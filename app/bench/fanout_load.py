@@ -23,9 +23,9 @@ SENT = '"sent_ns":'
 OPENED_AT_ONCE = 50
 RECEIVE_BYTES = 262_144
 PING, PONG = 0x89, 0x8A
-PING_BYTES = 6
+PING_BYTES = 2
 _PING_HEAD = bytes((PING, PING_BYTES - 2))
-"""As the library makes them; one comes alone, or after the messages that were written with it."""
+"""Without a payload; one comes alone, or after the message that was written with it."""
 _SENT = SENT.encode()
 _UPDATE = b'"VOTE_UPDATE"'
 _OPEN, _SNAPSHOT = b" 101 ", b'"SNAPSHOT"'

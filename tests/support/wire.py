@@ -12,7 +12,7 @@ from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub
 from ws_bridge.laggards import Laggards
-from ws_bridge.packets import Packet
+from ws_bridge.packets import PING, Packet
 from ws_bridge.session import Limits, Session
 from ws_bridge.snapshots import Read, SnapshotDesk
 
@@ -26,10 +26,14 @@ class Line:
         self.told: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
         self.backlog_bytes = 0
+        self.ponged: Callable[[], None] | None = None
+        """Answers pings; None: the client is dead."""
 
     def write(self, packets: Sequence[Packet]) -> None:
         """Wire."""
         if self.closed is None:
+            if PING in packets and self.ponged is not None:
+                self.ponged()
             self.told.extend(json.loads(text.encode()) for each in packets for text in each.texts)
 
     def close(self, code: int, reason: str) -> None:
@@ -111,6 +115,7 @@ class Client:
     def __init__(self, session: Session, around: Surroundings) -> None:
         self.line = Line()
         self.connection = Connection(session, self.line, around)
+        self.line.ponged = self.connection.ponged
 
     def say(self, action: str, **fields: Any) -> None:
         """Send one action."""

@@ -92,3 +92,12 @@ def test_a_client_that_is_behind_is_not_told_what_may_be_missed() -> None:
     client.connection.unnumbered(f"market_{MARKET}", packet(json.dumps({"type": "VOTING_PROGRESS"})))
     client.connection.flush()
     assert len(client.line.told) == told
+
+
+def test_a_dead_client_is_closed_with_4201_before_forty_seconds_are_over() -> None:
+    stage = Stage()
+    dead, alive = stage.connect(), stage.connect()
+    dead.line.ponged = None
+    stage.pass_time(35)
+    assert (dead.line.closed, alive.line.closed) == ((4201, "pong timeout"), None)
+    assert [m["type"] for m in alive.line.take()] == ["WELCOME", "HEARTBEAT", "HEARTBEAT"]

@@ -1,6 +1,6 @@
 // The baseline of `zmart bench fanout`: npm's `ws` tells every subscriber what a line of stdin holds, nothing else.
 // The first line it prints is its port. A line of stdin is a JSON list of texts. Like ours it pings every client and sends
-// it a heartbeat every 20 s, spread over that time.
+// it a heartbeat every 17 s, spread over that time.
 
 const { WebSocketServer } = require("ws");
 const readline = require("node:readline");
@@ -13,7 +13,7 @@ server.on("connection", (socket, request) => {
   const beat = setInterval(() => {
     socket.ping();
     socket.send(JSON.stringify({ type: "HEARTBEAT", channels: {}, timestamp: new Date().toISOString() }));
-  }, 20_000);
+  }, 17_000);
   socket.on("close", () => clearInterval(beat));
   if (!request.url.includes("channels=")) return;
   subscribers.add(socket);
