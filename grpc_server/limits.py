@@ -25,23 +25,27 @@ class CallLimits:
 
     def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
         """Count the call."""
-        return self._counted if policy.limited else None
+        if not policy.limited:
+            return None
+        is_stream = policy.deadline_s is None
+
+        @asynccontextmanager
+        async def counted(context: Context) -> AsyncIterator[None]:
+            await self._count(CALLER.get(), context, is_stream)
+            yield
+
+        return counted
 
     async def count_denied(self, context: Context) -> None:
         """Count a call with bad credentials by its address: guessing is no faster than asking without a name."""
         await self._count(ANONYMOUS, context)
 
-    @asynccontextmanager
-    async def _counted(self, context: Context) -> AsyncIterator[None]:
-        await self._count(CALLER.get(), context)
-        yield
-
-    async def _count(self, caller: Caller, context: Context) -> None:
+    async def _count(self, caller: Caller, context: Context, is_stream: bool = False) -> None:
         if not self._allowances.is_limited(caller.tier):
             return
         name = self._name(caller, context)
         standing = self._allowances.spend(caller.tier, name) or await self._allowances.take(caller.tier, name)
-        await _tell(context, standing)
+        await _tell(context, standing, is_stream)
         if not standing.is_admitted:
             raise Rejected(RateLimited(caller.tier, standing.limit, standing.reset_s))
 
@@ -51,15 +55,16 @@ class CallLimits:
         return f"{caller.tier.name}:{caller.wallet or caller.credential_id}"
 
 
-async def _tell(context: Context, standing: Standing) -> None:
+async def _tell(context: Context, standing: Standing, is_stream: bool) -> None:
     """Trailers for gRPC, because they are free; headers for REST, whose answers have nothing else.
 
-    A refusal has no answer, so its trailers become the headers of its only frame.
+    A refusal has no answer, so its trailers become the headers of its only frame. So does an error of a stream, unless
+    headers went ahead: Envoy would have made 200 of them before it hears of the error.
     """
     told = limit_headers(standing)
     LIMIT_HEADERS.set(told)
     context.set_trailing_metadata((*told, (REQUEST_ID_KEY, REQUEST_ID.get())))
-    if standing.is_admitted and values(context, TRANSCODED_KEY):
+    if standing.is_admitted and not is_stream and values(context, TRANSCODED_KEY):
         await context.send_initial_metadata(told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
+import websockets
 
 NAMES = ("chromium-headless-shell", "chromium", "chrome-headless-shell", "google-chrome")
 STOP_S_MAX = 10
@@ -41,6 +45,16 @@ class Browser:
         finally:
             shown.terminate()
             shown.wait(STOP_S_MAX)
+
+    async def evaluate(self, script: str) -> Any:
+        """What a script's value is in the page that is shown; for tests that look at a page from outside."""
+        port, _ = (self.profile / "DevToolsActivePort").read_text().split("\n", 1)
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/json/list") as answer:
+            pages = [target for target in await answer.json() if target["type"] == "page"]
+        async with websockets.connect(pages[0]["webSocketDebuggerUrl"], proxy=None, max_size=None) as devtools:
+            asked = {"id": 1, "method": "Runtime.evaluate", "params": {"expression": script, "returnByValue": True}}
+            await devtools.send(json.dumps(asked))
+            return json.loads(await devtools.recv())["result"]["result"].get("value")
 
     def argv(self, url: str, flags: Sequence[str] = ()) -> list[str]:
         # A debugging port keeps the headless shell from ending with the page's load; 0 takes a free one.
