@@ -113,6 +113,5 @@ async def test_guessing_tokens_is_limited_by_address(running: Served) -> None:
 
 async def test_probes_of_health_are_not_counted(running: Served) -> None:
     await admitted(running)
-    with pytest.raises(AioRpcError) as caught:
-        await OpsServiceStub(running.channel).GetHealth(GetHealthRequest())
-    assert caught.value.code() is StatusCode.UNIMPLEMENTED
+    for _ in range(3):  # above the limit of anybody else
+        assert (await OpsServiceStub(running.channel).GetHealth(GetHealthRequest())).status
