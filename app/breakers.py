@@ -1,12 +1,66 @@
-"""Breakers of what the gRPC server leans on: one for each dependency, all by the same settings (T71, T72)."""
+"""What keeps the gRPC server from asking a dependency that fails: one breaker each for PostgreSQL and Redis (T71, T72).
+
+The chain's endpoints have theirs in `chain/endpoints.py`. All of them are shown by GetHealth.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 from app import clock
 from app.config import Settings
-from chain.breaker import Breaker
+from chain.breaker import Breaker, BreakerOpen
+from storage.call_counts import CountsUnavailable
+from storage.outages import StorageUnavailable
+
+_SHUTTING_DOWN = "57P"
+_REFUSED_FOR_WANT = "53"
+_CONNECTION_LOST = "08"
 
 
-def breaker(settings: Settings, *outages: type[BaseException]) -> Breaker:
-    """A closed breaker that counts `outages`: opens at the fifth in a row, lets one probe through after a minute."""
-    return Breaker(clock.monotonic_s, outages, settings.breaker_failures, settings.dependency_breaker_s)
+class _Silent(Exception):
+    """The database did not answer, or said that it cannot; wraps what was raised."""
+
+    def __init__(self, outage: StorageUnavailable) -> None:
+        self.outage = outage
+
+
+class Breakers:
+    """Closed at first; each opens at the fifth failure in a row and lets one probe through after its time."""
+
+    def __init__(self, settings: Settings) -> None:
+        times = (settings.breaker_failures, settings.dependency_breaker_s)
+        self.redis = Breaker(clock.monotonic_s, (CountsUnavailable, StorageUnavailable), *times)
+        self.database = Breaker(clock.monotonic_s, (_Silent,), *times)
+
+    def states(self) -> Mapping[str, bool]:
+        """Which are open, by the name of the dependency."""
+        return {"redis": self.redis.is_open, "database": self.database.is_open}
+
+    @contextmanager
+    def asking_database(self) -> Iterator[None]:
+        """Around one statement; raises StorageUnavailable at once while nobody may ask. SQL errors are answers."""
+        try:
+            with self.database.attempt():
+                try:
+                    yield
+                except StorageUnavailable as outage:
+                    if _is_answer(outage):
+                        raise
+                    raise _Silent(outage) from outage
+        except _Silent as silent:
+            raise silent.outage from silent.outage.__cause__
+        except BreakerOpen as refusal:
+            raise StorageUnavailable("ask", str(refusal)) from refusal
+
+    @contextmanager
+    def asking_redis(self) -> Iterator[None]:
+        """Around one exchange; raises BreakerOpen at once while nobody may ask."""
+        with self.redis.attempt():
+            yield
+
+
+def _is_answer(outage: StorageUnavailable) -> bool:
+    code = outage.sqlstate
+    return code is not None and not code.startswith((_SHUTTING_DOWN, _REFUSED_FOR_WANT, _CONNECTION_LOST))

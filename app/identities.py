@@ -6,15 +6,15 @@ import secrets
 import string
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from app import clock
-from app.breakers import breaker
+from app.breakers import Breakers
 from app.config import Settings
 from app.embedded.loopback import kept_secret
 from app.sessions import Families
-from chain.breaker import Breaker, BreakerOpen
+from chain.breaker import BreakerOpen
 from domain.ids import Wallet
 from identity import (
     Challenges,
@@ -32,6 +32,7 @@ from identity import (
     load_or_create,
     secret_key,
 )
+from storage.database import Guard
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
 from storage.redis_nonces import RedisNonces
@@ -43,11 +44,11 @@ _NONCE_LETTERS = string.ascii_letters + string.digits
 
 
 class Nonces:
-    """Adapts a store of nonces to identity's port; while the breaker is open the store is not even asked."""
+    """Adapts a store of nonces to identity's port; the guard may keep it from being asked."""
 
-    def __init__(self, store: NonceStore | RedisNonces, breaker: Breaker) -> None:
+    def __init__(self, store: NonceStore | RedisNonces, guard: Guard = nullcontext) -> None:
         self._store = store
-        self._breaker = breaker
+        self._guard = guard
 
     async def put(self, nonce: str, address: Wallet, message: str, expires_at_s: int) -> None:
         """Remember a challenge."""
@@ -62,7 +63,7 @@ class Nonces:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
-            with self._breaker.attempt():
+            with self._guard():
                 yield
         except (StorageUnavailable, BreakerOpen) as outage:
             raise NonceStoreUnavailable(str(outage)) from outage
@@ -116,11 +117,11 @@ def doorkeeper(settings: Settings) -> Doorkeeper:
     return Doorkeeper(tokens(settings), ServiceKeys(hash_service_key(key) for key in service_keys(settings)))
 
 
-def challenges(settings: Settings, redis: RedisNonces, database: NonceStore) -> Challenges:
+def challenges(settings: Settings, redis: RedisNonces, database: NonceStore, breakers: Breakers) -> Challenges:
     """Sign-in challenges for this site."""
     site = Site(settings.sign_in_domain, f"http://{settings.sign_in_domain}", settings.sign_in_chain, STATEMENT)
-    first, spare = (Nonces(store, breaker(settings, StorageUnavailable)) for store in (redis, database))
-    return Challenges(site, first, clock.utc_now, new_nonce, spare)
+    first = Nonces(redis, breakers.asking_redis)
+    return Challenges(site, first, clock.utc_now, new_nonce, Nonces(database))
 
 
 def refreshes(settings: Settings, families: RefreshFamilies) -> Refreshes:

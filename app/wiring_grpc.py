@@ -11,6 +11,7 @@ from solders.pubkey import Pubkey
 
 from actors import hardening
 from app import clock
+from app.breakers import Breakers
 from app.config import Settings
 from app.embedded.loopback import kept_secret
 from app.identities import challenges, doorkeeper, receipts, refreshes, webhook_secrets
@@ -267,15 +268,18 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     hardening.forbid_admin_start()
     router = Router(settings.ports.actor_admin)
     router.directory.start()
-    database = await database_pool(database_url(settings), settings.database_pool, "zmart-grpc")
+    breakers = Breakers(settings)
+    database = await database_pool(
+        database_url(settings), settings.database_pool, "zmart-grpc", guard=breakers.asking_database
+    )
     inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox")
     pool = rpc_pool(settings)
     reader = chain_reader(settings, pool)
-    probed = Probed(settings, database, reader, pool)
+    probed = Probed(settings, database, reader, pool, breakers.states)
     accounts = Accounts(reader)
     tallies = TallyWatch(settings, database)
     feed = FeedReads(database, database_url(settings))
-    limits, counts = call_limits(settings)
+    limits, counts = call_limits(settings, breakers)
     nonces = RedisNonces(redis_url(settings))
     parts = Parts(
         router=router,
@@ -295,7 +299,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         vote_log=VoteLogs(VoteLog(database)),
         alarm=AlertStore(PostgresTransactionStore(database)),
         doorkeeper=doorkeeper(settings),
-        challenges=challenges(settings, nonces, NonceStore(database)),
+        challenges=challenges(settings, nonces, NonceStore(database), breakers),
         refreshes=refreshes(settings, RefreshFamilies(database)),
         revocations=Revocations(OperatorTokens(database)),
         limits=limits,

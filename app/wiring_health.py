@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app.config import Settings
@@ -38,11 +38,19 @@ class RedisMissing(Exception):
 class Probed:
     """The probes of one process, and what they hold open."""
 
-    def __init__(self, settings: Settings, database: Database, reader: ChainReader, pool: RpcPool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        reader: ChainReader,
+        pool: RpcPool,
+        breakers: Callable[[], Mapping[str, bool]],
+    ) -> None:
         self._settings = settings
         self._database = database
         self._reader = reader
         self._pool = pool
+        self._more_breakers = breakers
         self._redis = connect_redis(settings.redis_url, ANSWER_TIMEOUT_S) if settings.redis_url else None
         self._index = PostgresIndexStore(database, settings.program_id)
 
@@ -76,7 +84,8 @@ class Probed:
             raise IndexerBehind(fault)
 
     def _breakers(self) -> Mapping[str, bool]:
-        return {endpoint.rpc.endpoint: endpoint.breaker.is_open for endpoint in self._pool.endpoints}
+        rpc = {endpoint.rpc.endpoint: endpoint.breaker.is_open for endpoint in self._pool.endpoints}
+        return {**self._more_breakers(), **rpc}
 
 
 def fault_of(standing: IndexStanding, sweep_s: float) -> str | None:

@@ -5,31 +5,32 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from app import clock
-from app.breakers import breaker
+from app.breakers import Breakers
 from app.config import Settings
 from app.wiring import redis_url
-from chain.breaker import Breaker, BreakerOpen
+from chain.breaker import BreakerOpen
 from grpc_server import CallLimits
 from identity import Allowances, Tier
 from storage.call_counts import CountsUnavailable, OwnCounts, SharedCounts
+from storage.database import Guard
 from storage.redis_client import OutageLog
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class Counts:
-    """Shared counts, or own ones at once while the breaker keeps Redis from being asked."""
+    """Shared counts, or own ones at once while the guard keeps Redis from being asked."""
 
-    def __init__(self, shared: SharedCounts, breaker: Breaker) -> None:
+    def __init__(self, shared: SharedCounts, guard: Guard) -> None:
         self._shared = shared
         self._own = OwnCounts()
-        self._breaker = breaker
+        self._guard = guard
         self._outage = OutageLog("limits", "every server limits calls by itself")
 
     async def add(self, key: str, calls: int, ttl_s: int) -> int:
         """Add to a count and return what it comes to."""
         try:
-            with self._breaker.attempt():
+            with self._guard():
                 counted = await self._shared.add(key, calls, ttl_s)
         except (CountsUnavailable, BreakerOpen) as outage:
             self._outage.failed(outage)
@@ -38,7 +39,7 @@ class Counts:
         return counted
 
 
-def call_limits(settings: Settings) -> tuple[CallLimits, SharedCounts]:
+def call_limits(settings: Settings, breakers: Breakers) -> tuple[CallLimits, SharedCounts]:
     """The limits of the settings, and what is to be closed; operators have the limit of services."""
     shared = SharedCounts(redis_url(settings))
     limits = {
@@ -48,6 +49,4 @@ def call_limits(settings: Settings) -> tuple[CallLimits, SharedCounts]:
         Tier.ADMIN: settings.limit_service_per_min,
     }
     proxies = [ip_network(network) for network in settings.trusted_proxies or LOOPBACK]
-    return CallLimits(
-        Allowances(Counts(shared, breaker(settings, CountsUnavailable)), limits, clock.wall_s), proxies
-    ), shared
+    return CallLimits(Allowances(Counts(shared, breakers.asking_redis), limits, clock.wall_s), proxies), shared

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
@@ -14,6 +14,8 @@ from storage.session import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, KEPT_STATEMENT
 WAIT_FOR_CONNECTION_S = 5.0
 IDLE_CONNECTION_S = 300.0
 CLOSE_TIMEOUT_S = 5.0
+
+Guard = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class OpenTransaction:
@@ -32,23 +34,30 @@ class Database:
     """Runs named statements, each as a transaction of its own, or several in one.
 
     Guarantee: an answer or StorageUnavailable within about 12 s (5 to get a connection, 7 for the statement); nothing
-    of the library leaks out. Connections are made when needed, so this exists before the server does.
+    of the library leaks out. Connections are made when needed, so this exists before the server does. `guard` is
+    entered around each of them and may raise StorageUnavailable instead of letting it be tried.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+        guard: Guard = contextlib.nullcontext,
+    ) -> None:
         self._pool = pool
+        self._guard = guard
         self._close_timeout_s = close_timeout_s
 
     async def fetch(self, name: str, *arguments: Any) -> list[Any]:
         """The rows of the named statement."""
-        with outages(name):
+        with self._guard(), outages(name):
             async with self._pool.acquire(timeout=WAIT_FOR_CONNECTION_S) as connection:
                 return list(await connection.fetch(sql(name), *arguments))
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[OpenTransaction]:
         """Open a transaction: leaving commits, an exception undoes and goes on its way."""
-        with outages("transaction"):
+        with self._guard(), outages("transaction"):
             async with self._pool.acquire(timeout=WAIT_FOR_CONNECTION_S) as connection, connection.transaction():
                 yield OpenTransaction(connection)
 
@@ -61,7 +70,11 @@ class Database:
 
 
 async def database_pool(
-    database_url: str, size: int, application_name: str = "zmart", close_timeout_s: float = CLOSE_TIMEOUT_S
+    database_url: str,
+    size: int,
+    application_name: str = "zmart",
+    close_timeout_s: float = CLOSE_TIMEOUT_S,
+    guard: Guard = contextlib.nullcontext,
 ) -> Database:
     """At most `size` connections to the database; does not connect yet."""
     pool = asyncpg.create_pool(
@@ -76,7 +89,7 @@ async def database_pool(
         server_settings={**SHARED_SETTINGS, "application_name": application_name},
         **KEPT_STATEMENTS,
     )
-    return Database(await pool, close_timeout_s)
+    return Database(await pool, close_timeout_s, guard)
 
 
 async def _keep_session(_: Any) -> None:

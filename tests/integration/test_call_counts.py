@@ -26,7 +26,7 @@ class Clock:
 async def servers(valkey: ValkeyServer, clock: Clock, number: int) -> AsyncIterator[list[Allowances]]:
     """Servers of one deployment, each with a breaker that opens at the second failure and tries again after 60 s."""
     shared = [SharedCounts(valkey.url) for _ in range(number)]
-    counts = [Counts(each, Breaker(clock, (CountsUnavailable,), 2, 60.0)) for each in shared]
+    counts = [Counts(each, Breaker(clock, (CountsUnavailable,), 2, 60.0).attempt) for each in shared]
     try:
         yield [Allowances(each, {Tier.ANONYMOUS: LIMIT}, clock) for each in counts]
     finally:

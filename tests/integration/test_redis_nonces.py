@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.breakers import Breakers
 from app.config import Settings
 from app.identities import challenges
 from domain.ids import Wallet
@@ -64,7 +65,8 @@ async def test_a_store_that_is_away_says_so(nonces: RedisNonces, valkey: ValkeyS
 async def test_wallets_sign_in_with_and_without_redis_each_challenge_once(
     nonces: RedisNonces, valkey: ValkeyServer, real_ground: PostgresGround, tmp_path: Path
 ) -> None:
-    desk = challenges(Settings(data_dir=tmp_path), nonces, NonceStore(real_ground.database))
+    settings = Settings(data_dir=tmp_path)
+    desk = challenges(settings, nonces, NonceStore(real_ground.database), Breakers(settings))
     for is_there in (True, False):
         if not is_there:
             await valkey.kill()
