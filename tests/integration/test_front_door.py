@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,11 +11,13 @@ import httpx
 import pytest
 
 from grpc_server.methods import POLICIES
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, eventually_async
 from tests.support.front import Front, running_front
-from tests.support.grpc_parts import Served, market_id_of, served
+from tests.support.grpc_parts import Person, Served, market_id_of, observed, served
 from zmart.v1.market_service_pb2 import ListMarketsRequest
 from zmart.v1.market_service_pb2_grpc import MarketServiceStub
+from zmart.v1.vote_service_pb2 import CastProposalVoteRequest
+from zmart.v1.vote_service_pb2_grpc import VoteServiceStub
 
 JSON = {"content-type": "application/json"}
 CHALLENGE = "/api/auth/challenge"
@@ -147,3 +150,40 @@ async def test_the_console_is_one_page_that_may_talk_to_nobody_else(client: http
 async def test_every_service_of_the_contract_is_in_the_transcoder(front: Front) -> None:
     configured = front.envoy.config_file.read_text()
     assert not [name for name in {path.split("/")[1] for path in POLICIES} if f"- {name}\n" not in configured]
+
+
+async def test_a_stop_under_load_fails_no_accepted_call_through_envoy_either(front: Front) -> None:
+    taken: list[object] = []
+    refused: list[object] = []
+    async with (
+        served(port=front.grpc_port) as running,
+        grpc.aio.insecure_channel(front.target) as channel,
+        httpx.AsyncClient(base_url=front.url, timeout=20) as http,
+    ):
+        running.accounts.put(observed(1, Person().wallet))
+        market_id = market_id_of(1)
+
+        async def by_grpc() -> None:
+            stub = VoteServiceStub(channel)
+            while not refused:
+                request = CastProposalVoteRequest(market_id=market_id, vote="like")
+                call = stub.CastProposalVote(request, metadata=running.bearer(Person()), timeout=20)
+                (taken if await call.code() is grpc.StatusCode.OK else refused).append(await call.code())
+
+        async def by_rest() -> None:
+            while not refused:
+                headers = dict(running.bearer(Person()))
+                body = {"market_id": market_id, "vote": "like"}
+                answer = await http.post("/api/votes/proposal", json=body, headers=headers)
+                (taken if answer.status_code == 200 else refused).append(answer.status_code)
+
+        voters = [asyncio.create_task(voter()) for voter in [by_grpc] * 16 + [by_rest] * 8]
+
+        async def is_busy() -> bool:
+            return len(taken) >= 100
+
+        await eventually_async(is_busy, 30)
+        assert await running.server.stop(20) == 0
+        await asyncio.gather(*voters)
+        assert set(refused) <= {grpc.StatusCode.UNAVAILABLE, 503}
+        assert running.town.markets[market_id].proposal.yes_voters == len(taken)
