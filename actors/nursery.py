@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.metrics import ACTOR_RESTARTS
+
 BACKOFF_S_FIRST = 0.04
 BACKOFF_S_MAX = 2.0
 """A child that never came up, or fell right after, is tried again after 40 ms, doubling to 2 s; others at once."""
@@ -58,6 +60,7 @@ class Child:
         """The process is gone; returns how long to wait before the next one, in seconds."""
         if self.booted:  # one that never came up has most likely no database, and that is an alert of its own
             self.lost_at_s.append(now_s)
+            ACTOR_RESTARTS.inc()
         served = self.booted and now_s - self.booted_at_s >= STABLE_S
         self.address, self.pid, self.booted, self.epochs = None, None, False, {}
         if served:

@@ -36,6 +36,7 @@ from actors.messages import (
     WorkPlanned,
     WorkSettled,
 )
+from actors.metrics import SHARD_LAG_S, note_batch
 from actors.nursery import LOSSES_HEARD
 from actors.ports import Journal
 from actors.shard_core import SETTLEMENTS_MAX, ShardCore, ShardSettings
@@ -86,6 +87,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._agent: Any = None
         self._answered: dict[str, Result] = {}
         self._draining = False
+        self._turn_at_s = time.monotonic()
         self._announced_at_s = 0.0
         self._will_announce = False
         self._restarts = self._recent_losses = 0
@@ -150,7 +152,10 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         """Take in what others wrote and what has settled, fire what is due, see that the session lives, go on."""
         if self._core is None or self._journal is None or self._draining:
             return
-        self.wakeupAfter(timedelta(seconds=self._pause_s()))
+        now_s, pause_s = time.monotonic(), self._pause_s()
+        SHARD_LAG_S.set(max(now_s - self._turn_at_s, 0.0))
+        self._turn_at_s = now_s + pause_s
+        self.wakeupAfter(timedelta(seconds=pause_s))
         self._run(self._core.take_outside())
         self._run(self._core.fire_due())
         self._settle()
@@ -194,7 +199,10 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def _carry_out(self, batch: Batch) -> Result:
         assert self._core is not None
-        return Result(batch.batch_id, self._run(self._core.handle(batch)))
+        begun_s = time.perf_counter()
+        answers = self._run(self._core.handle(batch))
+        note_batch(batch.commands, answers, time.perf_counter() - begun_s)
+        return Result(batch.batch_id, answers)
 
     def _hear(self, news: ChainNews) -> None:
         if self._core is None:

@@ -15,12 +15,14 @@ from alerts.sinks import open_sinks
 from alerts.vigil import Vigil
 from app import clock
 from app.config import Settings
+from app.sampler import sample
 from app.wiring import database_url
 from storage.alerts import AlertNews, AlertQueue
 from storage.database import database_pool
+from storage.figures import Figures
 from storage.heartbeats import RoleBeats
 
-POOL = 2
+POOL = 3
 log = structlog.get_logger("alerts")
 
 
@@ -46,9 +48,11 @@ async def run_alerts(settings: Settings, stop: asyncio.Event) -> None:
         new_id=lambda: str(uuid.uuid4()),
         chance=random.SystemRandom(),
     )
+    sampling = asyncio.create_task(sample(Figures(database, settings.program_id)))
     try:
         await delivery.run(stop)
     finally:
         watching.cancel()
+        sampling.cancel()
         await news.close()
         await database.close()

@@ -19,6 +19,7 @@ from solders.rpc.requests import Body, GetGenesisHash, GetSlot
 from solders.rpc.responses import GetGenesisHashResp, GetSlotResp
 
 from chain.breaker import FAILURES_MAX, OPEN_S, Breaker, BreakerOpen
+from chain.metrics import BREAKER_OPEN, RPC_CALLS
 from chain.rpc import (
     RETRY_AFTER_S_MAX,
     ChainUnavailable,
@@ -221,15 +222,25 @@ class RpcPool:
     @contextmanager
     def _minding(self, endpoint: Endpoint, body: Body) -> Iterator[None]:
         """Count an outage against the endpoint, and give it the patience that it asks for."""
+        outcome = "failed"
         try:
             with endpoint.breaker.attempt():
                 yield
+            outcome = "answered"
+        except RpcRefused:
+            outcome = "refused"
+            raise
         except BreakerOpen as refusal:
+            outcome = "not_asked"
             raise NoEndpoint(OutageFacts(endpoint.rpc.endpoint, _name(body), 0, str(refusal), refusal.wait_s)) from None
         except EndpointBusy as busy:
             wait_s = BUSY_S if busy.facts.retry_after_s is None else busy.facts.retry_after_s
             endpoint.busy_until_s = self._clock() + min(wait_s, RETRY_AFTER_S_MAX)
+            outcome = "busy"
             raise
+        finally:
+            RPC_CALLS.labels(_name(body), outcome).inc()
+            BREAKER_OPEN.labels(endpoint.rpc.endpoint).set(endpoint.breaker.is_open)
 
     def _breaker(self) -> Breaker:
         settings = self._settings

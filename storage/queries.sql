@@ -1658,6 +1658,39 @@ SELECT extract(epoch FROM now() - max(requested_at))::bigint AS age_s FROM recon
 -- name: prune_reconciliations
 DELETE FROM reconciliation_runs WHERE finished_at < now() - make_interval(secs => $1::int);
 
+-- === figures ===
+
+-- name: system_figures
+-- What dashboards show of the whole system. Every part reads an index of what is open; ended attempts by the last hour.
+SELECT 'transactions' AS kind, t.status AS label, count(*)::float8 AS value
+FROM chain_transactions AS t
+WHERE t.status IN ('planned', 'signed', 'sent')
+GROUP BY t.status
+UNION ALL
+SELECT 'transactions', 'confirmed', count(*)::float8 FROM chain_transactions WHERE status = 'confirmed'
+UNION ALL
+SELECT 'transactions_hour', t.status, count(*)::float8
+FROM chain_transactions AS t
+WHERE t.planned_at > now() - interval '1 hour' AND t.status IN ('finalized', 'failed', 'expired')
+GROUP BY t.status
+UNION ALL
+SELECT 'alerts', a.severity, count(*)::float8 FROM alerts AS a WHERE a.resolved_at IS NULL GROUP BY a.severity
+UNION ALL
+SELECT 'feed_lag', '', coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8
+FROM feed_outbox WHERE published_at IS NULL
+UNION ALL
+SELECT 'inbox_age', '', coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8
+FROM webhook_inbox WHERE status = 'pending'
+UNION ALL
+SELECT 'cursor_lag', '', greatest(finalized_slot - slot, 0)::float8 FROM indexer_cursor WHERE program_id = $1
+UNION ALL
+SELECT 'sweep_age', '', extract(epoch FROM now() - swept_at)::float8
+FROM indexer_cursor WHERE program_id = $1 AND swept_at IS NOT NULL
+UNION ALL
+SELECT 'dead_letters', '', count(*)::float8 FROM dead_letters WHERE replayed_at IS NULL
+UNION ALL
+SELECT 'shards_owned', '', count(owner)::float8 FROM virtual_shards;
+
 -- === migrations ===
 
 -- name: make_ledger_of_migrations
