@@ -46,7 +46,7 @@ def demo(keep: bool) -> None:
 
 
 @main.command()
-@click.argument("role", type=click.Choice(["actors", "grpc", "bridge", "notifier", "indexer", "alerts"]))
+@click.argument("role", type=click.Choice(["actors", "grpc", "bridge", "notifier", "indexer", "alerts", "envoy"]))
 @DATA_DIR
 @PORT_BASE
 def serve(role: str, data_dir: Path | None, port_base: int | None) -> None:
@@ -54,6 +54,22 @@ def serve(role: str, data_dir: Path | None, port_base: int | None) -> None:
     from app.roles import serve_role
 
     serve_role(role, settings_from(data_dir, port_base))
+
+
+@main.command()
+@click.argument("role", type=click.Choice(["actors", "grpc", "bridge", "indexer", "metrics", "envoy", "ledger"]))
+@DATA_DIR
+@PORT_BASE
+def probe(role: str, data_dir: Path | None, port_base: int | None) -> None:
+    """Exit with 0 if a role of this machine is ready, else with 1; for the health checks of containers."""
+    from app.readiness import Probes
+    from app.runner import NotReady
+
+    settings = settings_from(data_dir, port_base)
+    try:
+        getattr(Probes(settings, settings.data_dir.absolute()), role)()
+    except (NotReady, OSError) as failure:
+        raise click.ClickException(f"{role}: {failure}") from failure
 
 
 @main.command()

@@ -14,13 +14,23 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from app.schedule import CronSchedule
 from domain.rules import ZeroVotes
 
 NEWEST_PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
 """The build that the instruction tables describe; the local ledger runs it under this id (CI 1)."""
+
+SECRETS_DIR = "/run/secrets"
+SECRETS_VARIABLE = "ZMART_SECRETS_DIR"
+"""Another folder of secrets; not a setting, for it says where settings are."""
 
 _GIVEN_IN_PRODUCTION = (
     "database_url",
@@ -230,6 +240,20 @@ class Settings(BaseSettings):
         None, description="Rules file (TOML) that says who hears of which alert; unset: alerts are stored and logged"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
+
+    @classmethod
+    def settings_customise_sources(  # pydantic's name and signature
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # ours looks elsewhere
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was given, the environment, `.env`, and files of containers' secrets, each named as its variable."""
+        folder = Path(os.environ.get(SECRETS_VARIABLE, SECRETS_DIR))
+        given = (init_settings, env_settings, dotenv_settings)
+        return (*given, SecretsSettingsSource(settings_cls, folder)) if folder.is_dir() else given
 
     @model_validator(mode="before")
     @classmethod

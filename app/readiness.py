@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from app.config import Settings
 from app.connection import at
+from app.embedded.loopback import LOOPBACK
 from app.identities import webhook_secrets
 from app.pids import PROBE_S, is_alive, read_status
 from app.roles import INDEXER_STATUS_FILE
@@ -63,6 +64,12 @@ class Probes:
     def metrics(self) -> None:
         """The exporter answers a scrape."""
         with urllib.request.urlopen(f"http://{at(self._settings, 'metrics')}/metrics", timeout=PROBE_S):
+            pass
+
+    def envoy(self) -> None:
+        """Envoy calls itself live; its admin interface listens on the loopback whatever the host is."""
+        port = self._settings.ports.envoy_admin
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/ready", timeout=PROBE_S):
             pass
 
     def actors(self) -> None:

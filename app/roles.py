@@ -35,7 +35,7 @@ def _exported(role: str, settings: Settings) -> Iterator[None]:
 
     The exporter is a process, so that the launcher of the actors can fork without threads. It dies with this one.
     """
-    if exporter.FOLDER_VARIABLE in os.environ or role == "ledger":
+    if exporter.FOLDER_VARIABLE in os.environ or role in ("ledger", "envoy"):
         yield
         return
     folder = settings.data_dir.absolute() / "metrics" / role
@@ -66,8 +66,28 @@ def _serve(role: str, settings: Settings) -> None:
             _run(_indexer(settings))
         case "alerts":
             _run(_alerts(settings))
+        case "envoy":
+            _become_envoy(settings)
         case _:
             raise ValueError(f"unknown role {role}")
+
+
+def _become_envoy(settings: Settings) -> None:
+    """Fill in the proxy's configuration and become it; the servers behind it listen on this host's loopback."""
+    from app.embedded import EmbeddedEnvoy, Endpoint
+    from app.embedded.loopback import LOOPBACK
+
+    ports = settings.ports
+    envoy = EmbeddedEnvoy(
+        settings.data_dir,
+        grpc=Endpoint(LOOPBACK, ports.grpc),
+        bridge=Endpoint(LOOPBACK, ports.bridge),
+        listen=Endpoint(settings.host, ports.envoy),
+        admin_port=ports.envoy_admin,
+    )
+    envoy.write_config()
+    argv = envoy.argv()
+    os.execv(argv[0], argv)  # noqa: S606  # becoming the command is the purpose
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,106 @@
+"""docker-compose.yml, Dockerfile and dashboards name only what there is, and give nobody more than it needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.cli import main
+from app.config import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = {name: each for name, each in SERVICES.items() if each["image"].startswith("zmart-backend") and name != "pod"}
+BIN = Path(sys.executable).parent
+
+
+def lines_of(*command: str) -> str:
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return f"{done.stdout}{done.stderr}" if done.returncode else ""
+
+
+def test_the_compose_file_fits_the_compose_specification() -> None:
+    assert lines_of("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml") == ""
+
+
+def test_the_dockerfile_is_clean() -> None:
+    assert lines_of("hadolint", "Dockerfile") == ""
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_pinned_bounded_and_without_privileges(name: str) -> None:
+    service = SERVICES[name]
+    image, _, tag = service["image"].partition(":")
+    assert tag and tag != "latest", image
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].split(":")[0] not in ("0", "root")
+    assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
+    assert "healthcheck" in service or name in ("pod", "migrate")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_command_of_ours_and_its_probe_exist(name: str) -> None:
+    probe = OURS[name].get("healthcheck", {}).get("test", ["CMD", "zmart", "probe", "actors"])
+    assert probe[:2] == ["CMD", "zmart"]
+    for command, *arguments in (OURS[name]["command"], probe[2:]):
+        takes = main.commands[command].params
+        for argument, taken in zip(arguments, takes, strict=False):
+            assert argument in getattr(taken.type, "choices", ())
+
+
+def test_every_variable_of_ours_is_a_setting_and_so_is_every_secret_of_that_name() -> None:
+    named = {variable for service in OURS.values() for variable in service["environment"]}
+    named |= {secret.upper() for secret in COMPOSE["secrets"] if secret.startswith("zmart_")}
+    assert {name for name in named if name.removeprefix("ZMART_").lower() not in Settings.model_fields} == set()
+
+
+def test_every_secret_that_is_named_is_declared_and_every_mounted_file_exists() -> None:
+    used = {secret for service in SERVICES.values() for secret in service.get("secrets", ())}
+    assert used == COMPOSE["secrets"].keys()
+    paths = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())]
+    assert all((ROOT / path).exists() for path in paths if path.startswith("./"))
+    assert {path for path in paths if not path.startswith("./")} == COMPOSE["volumes"].keys()
+
+
+def test_the_image_has_every_package_and_file_that_the_build_needs() -> None:
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {path for path in sent if not (ROOT / path).exists()} == set()
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "tools"}
+    assert packages | {"protos", "deploy", "pyproject.toml", "uv.lock", "README.md"} == sent
+
+
+def test_prometheus_asks_every_role_where_it_answers() -> None:
+    asked = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    targets = {each["labels"]["role"]: each["targets"] for each in asked["static_configs"]}
+    answering = {name: each["environment"].get("ZMART_METRICS_PORT") for name, each in OURS.items()}
+    assert targets == {name: [f"127.0.0.1:{port}"] for name, port in answering.items() if port}
+
+
+def test_rules_say_what_they_mean_and_panels_have_an_expression_each() -> None:
+    (group,) = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]
+    for rule in group["rules"]:
+        assert {"alert", "expr", "labels", "annotations"} <= rule.keys()
+        assert rule["labels"]["severity"] in ("critical", "high", "medium", "low")
+        assert rule["annotations"]["summary"]
+    dashboard = json.loads((ROOT / "deploy/grafana/dashboards/zmart.json").read_text())
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    assert all(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+
+
+def test_a_setting_may_be_a_file_of_a_containers_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zmart_service_keys").write_text("first,second\n")
+    (tmp_path / "zmart_database_url").write_text("postgresql://from-a-file\n")
+    monkeypatch.setenv("ZMART_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("ZMART_DATABASE_URL", "postgresql://from-the-environment")
+    settings = Settings(_env_file=None)
+    assert settings.service_keys == ("first", "second")
+    assert settings.database_url == "postgresql://from-the-environment"
