@@ -46,6 +46,8 @@ LOOK_S = 0.02
 ENDED = """
 SELECT count(*) FROM chain_transactions WHERE action = 'finalize_market' AND status IN ('confirmed', 'finalized')
 """
+OPEN = "SELECT count(*) AS open FROM markets WHERE state = 'RESOLVING'"
+STATES = "SELECT state, count(*) AS markets FROM markets GROUP BY state"
 ATTEMPTS = """
 SELECT market_id, min(extract(epoch FROM planned_at))::float8 AS planned_s, count(*) AS attempts,
     max(extract(epoch FROM confirmed_at))::float8 AS confirmed_s
@@ -123,6 +125,14 @@ class DueMarkets:
             "finalized_per_s": round(len(rows) / (landed_s - began_s), 1),
             "all_final_after_last_deadline_s": round(landed_s - last_due_s, 2),
         }
+
+    async def states(self, until_s: float) -> Mapping[str, int]:
+        """How many markets the database has in each state, once all have taken their ends in or `until_s` is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(until_s):
+                while any(row["open"] for row in await self._rows(OPEN)):  # noqa: ASYNC110 - rows tell nobody
+                    await asyncio.sleep(0.25)
+        return {row["state"]: row["markets"] for row in await self._rows(STATES)}
 
     async def _kill(self, after_s: float | None) -> None:
         if after_s is not None:
