@@ -29,6 +29,8 @@ async def finalized_once(due: DueMarkets, ended_s_max: float, kill_after_s: floa
     await database.close()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(400)
 async def test_sixty_markets_due_at_once_are_finalized_once_each_though_a_shard_dies_among_them() -> None:
     with due_markets(60, within_s=3, env=FAST) as due:
         await finalized_once(due, ended_s_max=60, kill_after_s=1)
