@@ -12,7 +12,10 @@ from ipaddress import ip_network
 from app import clock
 from app.config import Settings
 from app.identities import tokens
+from app.schedule import CronSchedule
+from app.voting_progress import VotingProgress
 from app.wiring import database_url, redis_url
+from app.wiring_chain import chain_reader
 from domain.ids import MarketId
 from identity import Caller, Denial, Tokens
 from storage.database import database_pool
@@ -63,13 +66,15 @@ class BridgeCaller:
 async def running_bridge(settings: Settings, grace_s: float) -> AsyncIterator[Bridge]:
     """A bridge over Redis and PostgreSQL; a bug in its feed ends the process, and its runner starts another one."""
     database = await database_pool(database_url(settings), settings.database_pool, "zmart-bridge")
+    reads, reader = MarketReads(database), chain_reader(settings)
     bridge = Bridge(
         bridge_settings(settings),
         RedisFeed(redis_url(settings)),
-        MarketReads(database),
+        reads,
         BridgeTokens(tokens(settings)),
         clock.wall_s,
         random.SystemRandom(),
+        VotingProgress(reads, reader, CronSchedule(settings.aggregation_cron), clock.monotonic_s),
     )
     await bridge.start()
     failing = asyncio.create_task(_end_with(bridge, asyncio.current_task()))
@@ -78,6 +83,7 @@ async def running_bridge(settings: Settings, grace_s: float) -> AsyncIterator[Br
     finally:
         failing.cancel()
         await bridge.stop(grace_s)
+        await reader.close()
         await database.close()
 
 

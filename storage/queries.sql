@@ -373,6 +373,9 @@ LEFT JOIN chain_transactions AS t ON t.id = m.intent_id
 {market_row}
 WHERE m.market_id = ANY ($1::text[]);
 
+-- name: load_standings
+SELECT s.*, e.epoch FROM ({market_row} WHERE m.market_id = ANY ($1::text[])) AS s CROSS JOIN feed_epoch AS e;
+
 -- name: list_markets
 {market_row}
 WHERE ($1::text IS NULL OR m.state = $1)

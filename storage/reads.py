@@ -88,6 +88,11 @@ class MarketReads:
         is_whole = len(held) <= POSITIONS_MAX
         return PositionsSnapshot(rows[0]["epoch"], rows[0]["seq"], held[:POSITIONS_MAX], is_whole)
 
+    async def many(self, market_ids: Sequence[str]) -> Sequence[tuple[str, Market]]:
+        """The stored history's name and a market, for each that is known here."""
+        rows = await self._database.fetch("load_standings", list(market_ids))
+        return [(row["epoch"], codec.market_of(row)) for row in rows]
+
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig that was read, None before the first."""
         rows = await self._database.fetch("chain_config")

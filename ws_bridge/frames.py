@@ -75,6 +75,18 @@ def snapshot(channel: str, state: Snapshot, now_s: float) -> str:
     })  # fmt: skip
 
 
+def progress(channel: str, standing: Snapshot, now_s: float) -> str:
+    """VOTING_PROGRESS: unnumbered; `seq` is the last message that this state contains (decisions F2)."""
+    return _text({
+        **standing.payload,
+        "type": "VOTING_PROGRESS",
+        "channel": channel,
+        "epoch": standing.epoch,
+        "seq": standing.seq,
+        "timestamp": rfc3339(now_s),
+    })  # fmt: skip
+
+
 def welcome(wallet: str, expires_at_s: int, heartbeat_s: float, channels_max: int, now_s: float) -> str:
     """WELCOME: the token was good; sent again for a fresh one."""
     return _text({

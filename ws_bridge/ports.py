@@ -93,6 +93,14 @@ class Snapshots(Protocol):
         ...
 
 
+class Progress(Protocol):
+    """Reads how open votes stand."""
+
+    async def progress(self, channels: Sequence[str]) -> Mapping[str, Snapshot]:
+        """By `votes_` channel, those whose vote is open; raises OSError while the database is out of reach."""
+        ...
+
+
 class Caller(Protocol):
     """Who a verified token speaks for."""
 

@@ -27,7 +27,8 @@ from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub, Member
 from ws_bridge.laggards import Laggards
 from ws_bridge.packets import Packet, write_packets
-from ws_bridge.ports import Feed, Snapshots, Tokens
+from ws_bridge.ports import Feed, Progress, Snapshots, Tokens
+from ws_bridge.progress import ProgressTeller
 from ws_bridge.session import CloseCode, Limits, Session
 from ws_bridge.snapshots import SnapshotDesk, SnapshotReader
 
@@ -119,9 +120,12 @@ class Bridge:
         tokens: Tokens,
         wall_s: Callable[[], float],
         rng: random.Random,
+        progress: Progress | None = None,
     ) -> None:
         self._settings, self._feed, self._snapshots, self._tokens = settings, feed, snapshots, tokens
-        self._wall_s, self._rng = wall_s, rng
+        self._wall_s, self._rng, self._progress = wall_s, rng, progress
+        self._teller: ProgressTeller | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._admission = Admission(settings.admission, wall_s())
         self._laggards = Laggards(settings.behind_max_s)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -150,6 +154,9 @@ class Bridge:
         self._around = self._surroundings(self._reader.desk)
         self._around.hub.remember(await self._feed.open())
         self._pump = asyncio.create_task(self._run_feed(self._around), name="feed")
+        if self._progress is not None:
+            self._teller = ProgressTeller(self._around.hub, self._progress, self._wall_s)
+            self._telling = asyncio.create_task(self._teller.run(), name="progress")
         self._watch = asyncio.create_task(self._look(self._around), name="laggards")
         try:
             self._server = await self._listen()
@@ -159,11 +166,12 @@ class Bridge:
         log.info("WebSocket bridge listens on port %d", self.port)
 
     async def failed(self) -> None:
-        """Wait for the end of the feed: returns after `stop`, raises when a bug ended it (end the process then)."""
-        assert self._pump is not None
-        await asyncio.wait({self._pump})
-        if not self._pump.cancelled():
-            self._pump.result()
+        """Wait for the end of the tasks: returns after `stop`, raises when a bug ended one (end the process then)."""
+        tasks = {task for task in (self._pump, self._watch, self._telling) if task is not None}
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled():
+                task.result()
 
     async def stop(self, grace_s: float) -> None:
         """Close every socket with 1012 and a spread hint; what has not closed within `grace_s` is cut off."""
@@ -173,7 +181,7 @@ class Bridge:
             for connection in tuple(self._connections):
                 connection.close(CloseCode.RESTART, frames.restart_reason(self._reconnect_after_ms()))
             await self._wait_closed(self._server, grace_s)
-        for task in (self._pump, self._watch):
+        for task in (self._pump, self._watch, self._telling):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
@@ -189,6 +197,8 @@ class Bridge:
             ends_s = asyncio.get_running_loop().time() + self._settings.tick_s
             with metrics.FANOUT_SECONDS.time():
                 await _flush(around.hub.distribute(batch))
+            if self._teller is not None:
+                self._teller.changed({entry.channel for entry in batch.entries})
             around.desk.sweep()
             around.hub.history.sweep()
             if batch.entries:

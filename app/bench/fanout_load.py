@@ -23,8 +23,7 @@ SENT = '"sent_ns":'
 OPENED_AT_ONCE = 50
 RECEIVE_BYTES = 262_144
 PING, PONG = 0x89, 0x8A
-PING_BYTES = 2
-_PING_HEAD = bytes((PING, PING_BYTES - 2))
+_PING = bytes((PING, 0))
 """Without a payload; one comes alone, or after the message that was written with it."""
 _SENT = SENT.encode()
 _UPDATE = b'"VOTE_UPDATE"'
@@ -87,7 +86,10 @@ class Clients:
         self._epoll.register(client, select.EPOLLIN)
 
     def _read(self, fd: int) -> None:
-        chunk = self._sockets[fd].recv(RECEIVE_BYTES)
+        try:
+            chunk = self._sockets[fd].recv(RECEIVE_BYTES)
+        except ConnectionResetError:
+            chunk = b""
         if not chunk:
             self._epoll.unregister(fd)
             self._sockets.pop(fd).close()
@@ -95,8 +97,8 @@ class Clients:
             self._seen.closed += 1
         elif chunk[0] == PING:
             self._pong(fd, chunk)
-        elif chunk[-PING_BYTES : -PING_BYTES + 2] == _PING_HEAD:
-            self._pong(fd, chunk[-PING_BYTES:])
+        elif chunk.endswith(_PING):
+            self._pong(fd, _PING)
         self._count(chunk)
         if (wanted := self._opening.get(fd)) and wanted in chunk:
             del self._opening[fd]

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from tests.support.feed import NOW_S, Book, Browser, Passes
 from tests.support.valkey import ValkeyServer
 from ws_bridge import Bridge, BridgeSettings, RedisFeed, Relay
+from ws_bridge.ports import Progress
 
 
 @dataclass
@@ -50,7 +51,7 @@ class RunningBridge:
 
 @contextlib.asynccontextmanager
 async def running_bridge(
-    valkey: ValkeyServer, book: Book, settings: BridgeSettings | None = None
+    valkey: ValkeyServer, book: Book, settings: BridgeSettings | None = None, progress: Progress | None = None
 ) -> AsyncIterator[RunningBridge]:
     """A bridge of this process, stopped at the end."""
     rng = random.Random(1)
@@ -60,7 +61,7 @@ async def running_bridge(
     def wall_s() -> float:
         return NOW_S + loop.time() - started_s
 
-    bridge = Bridge(settings or BridgeSettings(), RedisFeed(valkey.url), book, Passes(), wall_s, rng)
+    bridge = Bridge(settings or BridgeSettings(), RedisFeed(valkey.url), book, Passes(), wall_s, rng, progress)
     await bridge.start()
     try:
         yield RunningBridge(book, bridge, valkey)
