@@ -39,6 +39,8 @@ NOTSENT_LOWAT_BYTES = 128 * 1024
 """Without it the kernel takes up to 4 MB for a client that reads nothing, and hides it for seconds."""
 FLUSHED_AT_ONCE_MAX = 500
 """About 5 ms of writes; then sockets that want something are served before the fan-out goes on."""
+DRAIN_BATCHES = 20
+DRAINED_TOGETHER_MIN = 50
 RECONNECT_FIRST_MS = 500
 RECONNECT_SPREAD_MS = 5_000
 
@@ -178,8 +180,7 @@ class Bridge:
         self._draining = True
         if self._server is not None:
             self._server.close(close_connections=False)
-            for connection in tuple(self._connections):
-                connection.close(CloseCode.RESTART, frames.restart_reason(self._reconnect_after_ms()))
+            await self._send_away(grace_s / 2)
             await self._wait_closed(self._server, grace_s)
         for task in (self._pump, self._watch, self._telling):
             if task is not None:
@@ -328,6 +329,16 @@ class Bridge:
         return Response(status.value, status.phrase, headers, body)
 
     # the end
+
+    async def _send_away(self, within_s: float) -> None:
+        """Close in batches, so that not all come back at once; few go together."""
+        leaving = tuple(self._connections)
+        together = max(DRAINED_TOGETHER_MIN, -(-len(leaving) // DRAIN_BATCHES))
+        for begin in range(0, len(leaving), together):
+            if begin:
+                await asyncio.sleep(within_s / DRAIN_BATCHES)
+            for connection in leaving[begin : begin + together]:
+                connection.close(CloseCode.RESTART, frames.restart_reason(self._reconnect_after_ms()))
 
     def _reconnect_after_ms(self) -> int:
         return RECONNECT_FIRST_MS + self._rng.randrange(RECONNECT_SPREAD_MS)

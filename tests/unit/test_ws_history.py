@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.support.feed import MARKET
 from tests.support.wire import Stage
+from ws_bridge.admission import AdmissionLimits
 from ws_bridge.frames import Position
 from ws_bridge.history import History, HistoryBounds
 from ws_bridge.packets import packet, text_frame
@@ -102,3 +103,17 @@ def test_frames_have_the_three_lengths_of_the_protocol() -> None:
     assert text_frame(b"x" * 125)[:2] == b"\x81\x7d"
     assert text_frame(b"x" * 126)[:4] == b"\x81\x7e\x00\x7e"
     assert text_frame(b"x" * 65_536)[:10] == b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"
+
+
+def test_two_thousand_clients_that_come_back_at_once_cost_no_read_and_as_many_newcomers_one() -> None:
+    stage = Stage()
+    entries = tuple(FeedEntry(CHANNEL, "e1", seq, "VOTE_UPDATE", "t", {"likes": seq}) for seq in range(1, 6))
+    stage.hub.deliver(Batch(entries))
+    stage.admission._limits = AdmissionLimits(per_wallet_max=10_000)
+    for number in range(2_000):
+        resume = {CHANNEL: {"epoch": "e1", "seq": number % 5 + 1}}
+        stage.connect().say("subscribe", channels=[CHANNEL], resume=resume)
+    assert stage.begun == []
+    for _ in range(2_000):
+        stage.connect(CHANNEL)
+    assert len(stage.begun) == 1
