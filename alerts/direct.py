@@ -22,6 +22,7 @@ from domain.journal import AlertNote
 
 KEYS_MAX = 256
 """Alerts that are remembered at once; beyond it the one that was silent longest is forgotten, and said again."""
+TURN_S_MIN = 1.0
 log = structlog.get_logger("alerts")
 
 
@@ -86,6 +87,13 @@ class DirectAlarm:
             by_sink.setdefault(name, []).append(known)
         await asyncio.gather(*(self._tell(name, opens) for name, opens in by_sink.items()))
         self._open = {key: known for key, known in self._open.items() if known.waiting or not known.alert.resolved_at}
+
+    def next_turn_s(self) -> float | None:
+        """Seconds until a sink is due again, at least one; None when every sink has heard everything."""
+        due = [
+            at_s for known in self._open.values() for name, (_, at_s) in known.waiting.items() if name in self._sinks
+        ]
+        return max(min(due) - self._now_s(), TURN_S_MIN) if due else None
 
     def _count(self, known: _Open, note: AlertNote, now_s: float) -> None:
         alert = known.alert

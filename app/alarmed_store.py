@@ -12,6 +12,7 @@ import structlog
 
 from app import clock
 from app.config import Settings
+from chain.rpc import Sleep
 from domain.journal import AlertNote
 from storage.database import Database
 from storage.outages import StorageUnavailable
@@ -30,8 +31,9 @@ class AlarmedStore(PostgresTransactionStore):
     as well, so people may hear twice.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, sleep: Sleep = asyncio.sleep) -> None:
         super().__init__(database)
+        self._sleep = sleep
         self._settings = settings
         self._direct: DirectAlarm | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -44,6 +46,8 @@ class AlarmedStore(PostgresTransactionStore):
             log.error("alert not stored", alert_type=note.alert_type, severity=note.severity, data=dict(note.data))
             if self._telling is None or self._telling.done():
                 self._telling = asyncio.create_task(self._tell(note))
+            elif self._direct is not None:
+                self._direct.note(note)  # the task that is telling has it with its next turn
             raise
 
     async def told(self) -> None:
@@ -52,12 +56,18 @@ class AlarmedStore(PostgresTransactionStore):
             await self._telling
 
     async def _tell(self, note: AlertNote) -> None:
-        """Its failure is in the log and nowhere else: it must not replace what was to be told."""
+        """Its failure is in the log and nowhere else: it must not replace what was to be told.
+
+        A sink that fails is tried again when it is due, whether or not there is another alert.
+        """
         try:
             if self._direct is None:  # half a second of imports that is not spent unless it is needed
                 self._direct = await asyncio.to_thread(direct_alarm, self._settings)
             self._direct.note(note)
             await self._direct.turn()
+            while (wait_s := self._direct.next_turn_s()) is not None:
+                await self._sleep(wait_s)
+                await self._direct.turn()
         except Exception as fault:
             log.error("sinks not told", error=type(fault).__name__)
 

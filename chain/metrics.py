@@ -11,3 +11,8 @@ BREAKER_OPEN = Gauge(
     ["endpoint"],
     multiprocess_mode="livemax",
 )
+TRANSITION_BREAKER_OPEN = Gauge(
+    "zmart_transition_breaker_open",
+    "1 while no new state transition is signed, because the chain failed three times in a row.",
+    multiprocess_mode="livemax",
+)

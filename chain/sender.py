@@ -27,8 +27,10 @@ from chain.plan import ChainFacts, Step, is_expired, moved_on, next_step
 from chain.ports import AttemptLocks, TransactionStore, Unlocked
 from chain.purse import Purse
 from chain.rehearsals import Rehearsals
+from chain.resting import rest
 from chain.rpc import RETRY_AFTER_S_MAX, ChainUnavailable, RpcRefused, Sleep
 from chain.signing import FreshBlockhash, KeyMissing, SignedTransaction, compose, sign
+from chain.transition_gate import TransitionGate
 from domain.intents import IntentStatus, Settlement, StoredTransaction
 from domain.observed import ObservedMarket
 
@@ -96,6 +98,7 @@ class Sender:
         self._sleep = sleep
         payers = [key.pair.pubkey() for key in (keys.backend, keys.admin) if key is not None]
         self._purse = Purse(self._gateway, store, payers, fees or FeeSettings(), clock)
+        self._gate = TransitionGate(clock)
         self._moves = 0
         """Rows that went on for good; while there are any in a round, the next one follows at once."""
         self._follow_due_s = clock()
@@ -128,7 +131,7 @@ class Sender:
                 continue
             pause_s = self._settings.backoff_s_min
             if rest_s:
-                await self._rest(wake, rest_s)
+                await rest(wake, rest_s, self._sleep)
 
     async def advance(self, stored: StoredTransaction) -> Settlement | None:
         """Take one step with one transaction, from whatever state a crash left it in; a settlement when it ended.
@@ -140,9 +143,14 @@ class Sender:
 
     async def _round(self, on_settled: Callable[[Settlement], None]) -> float:
         """One step with every row in hand; returns how long to rest, 0 when there is more to do at once."""
+        await self._gate.tell(self._store.raise_alert)
         rows = [*await self._open_rows(on_settled), *await self._landed_rows()]
         if not rows:
             return self._until_follow_s()
+        with self._gate.watch(rows):
+            return await self._stepped(rows, on_settled)
+
+    async def _stepped(self, rows: Sequence[StoredTransaction], on_settled: Callable[[Settlement], None]) -> float:
         facts, fresh = await self._look(rows)
         turns, moves = asyncio.Semaphore(self._settings.concurrency), self._moves
 
@@ -179,6 +187,7 @@ class Sender:
         """Those that wait neither for money nor for somebody else's lock; the others come in a later round."""
         if self._purse.is_shut:
             rows = [row for row in rows if row.status is not IntentStatus.PLANNED]
+        rows = self._gate.admitted(rows)
         await self._locks.hold([row.intent for row in rows])
         return [row for row in rows if self._locks.may_step(row.intent)]
 
@@ -206,15 +215,6 @@ class Sender:
         if not self._is_following:
             return self._settings.idle_s
         return max(self._follow_due_s - self._clock(), self._settings.poll_s)
-
-    async def _rest(self, wake: asyncio.Event, rest_s: float) -> None:
-        waits = [asyncio.ensure_future(wake.wait()), asyncio.ensure_future(self._sleep(rest_s))]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiting in waits:
-                waiting.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _look(self, rows: Sequence[StoredTransaction]) -> tuple[dict[str, ChainFacts], FreshBlockhash | None]:
         signatures = [row.signature for row in rows if row.signature is not None]

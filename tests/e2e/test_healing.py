@@ -127,6 +127,7 @@ VICTIMS: dict[str, Callable[[Battered], int]] = {
     "gRPC server": lambda battered: battered.pid("grpc"),
     "notifier": lambda battered: battered.pid("notifier"),
     "bridge": lambda battered: battered.pid("bridge"),
+    "alerts": lambda battered: battered.pid("alerts"),
     "indexer": lambda battered: battered.pid("indexer"),
     "Valkey": lambda battered: battered.pid("valkey"),
     "ledger": lambda battered: battered.pid("ledger"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from app import clock
 from app.alarmed_store import AlarmedStore
 from app.config import Settings
 from domain.journal import AlertNote
@@ -55,3 +56,28 @@ async def test_an_alert_that_is_stored_is_told_by_the_delivery_and_by_nobody_els
     await store.told()
     assert receiver.posts == []
     await database.close()
+
+
+async def test_a_sink_that_failed_is_tried_again_without_another_alert(
+    secret_files: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a sink that answers 500, and a clock that only sleeping moves
+    (secret_files / "hook").write_text(f"{receiver.url}/hook")
+    (secret_files / "rules.toml").write_text(RULES)
+    now_s = [1_000_000.0]
+    monkeypatch.setattr(clock, "wall_s", lambda: now_s[0])
+    receiver.status = 500
+
+    async def sleep(wait_s: float) -> None:
+        now_s[0] += wait_s
+        if len(receiver.posts) == 2:
+            receiver.status = 200
+
+    settings = Settings(alert_rules=secret_files / "rules.toml")
+    store = AlarmedStore(await database_pool(NOBODY, 1), settings, sleep)
+    # when one alert cannot be stored
+    with pytest.raises(StorageUnavailable):
+        await store.raise_alert(NOTE)
+    await store.told()
+    # then it arrives at the third try, and nobody raised it again
+    assert [body["alerts"][0]["alert_type"] for _, _, body in receiver.posts] == ["fee_cap"] * 3
