@@ -52,7 +52,7 @@ TURN_S_MAX = 0.5
 TURN_S_MIN = 0.001
 BEAT_S = 2.0
 """How often a shard says in the database how it stands."""
-ANNOUNCE_S = 0.02
+ANNOUNCE_S = 0.05
 """The shortest pause between two hints to the notifier: each is a transaction, and it carries 500 rows at a time."""
 GATEWAYS_MAX = 64
 """Gateways whose last result is kept for a repeat; the one that was silent longest leaves first."""

@@ -1,7 +1,6 @@
 """What waits to be told, for the notifier that carries it on."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +22,7 @@ class OutboxRow:
     channel: str
     seq: int
     type: str
-    payload: Mapping[str, Any]
+    payload_json: str
     created_at: datetime
     epoch: str
 
@@ -65,4 +64,4 @@ class OutboxReader:
 
 def _row(row: Any) -> OutboxRow:
     place = (row["id"], row["channel"], row["seq"], row["type"])
-    return OutboxRow(*place, json.loads(row["payload"]), row["created_at"], row["epoch"])
+    return OutboxRow(*place, row["payload"], row["created_at"], row["epoch"])

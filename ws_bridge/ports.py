@@ -35,8 +35,8 @@ class OutboxRow(Protocol):
         ...
 
     @property
-    def payload(self) -> Mapping[str, Any]:
-        """JSON values; weights as decimal strings (T6)."""
+    def payload_json(self) -> str:
+        """Its payload as JSON text; weights as decimal strings (T6)."""
         ...
 
     @property

@@ -37,7 +37,7 @@ ADVISORY_CLASS = 77
 REPEATABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 SHARD_SESSIONS = """
-SELECT v.pid, bool_or(a.state IN ('active', 'idle in transaction') AND a.xact_start IS NOT NULL) AS in_transaction
+SELECT v.pid, bool_or(a.wait_event_type = 'Lock') AS waits
 FROM virtual_shards v
 JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid = $1 AND l.objid = v.id AND l.granted
 JOIN pg_stat_activity a ON a.pid = l.pid
@@ -105,20 +105,20 @@ def spread_markets() -> list[MarketId]:
 
 
 async def kill_in_transaction(database: asyncpg.Connection) -> None:
-    """Freeze shards until one is caught with a transaction open, its batch unacknowledged, and kill that one."""
+    """Kill a shard whose batch is written in part: it waits for a row that this session holds meanwhile."""
 
     async def caught() -> bool:
+        await database.execute("SELECT pg_stat_clear_snapshot()")  # else one transaction sees one moment for ever
         for row in await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS):
-            with contextlib.suppress(ProcessLookupError):  # replaced since the look
-                os.kill(row["pid"], signal.SIGSTOP)
-                now = {each["pid"]: each for each in await database.fetch(SHARD_SESSIONS, ADVISORY_CLASS)}
-                if row["pid"] in now and now[row["pid"]]["in_transaction"]:
+            if row["waits"]:
+                with contextlib.suppress(ProcessLookupError):  # replaced since the look
                     os.kill(row["pid"], signal.SIGKILL)
                     return True
-                os.kill(row["pid"], signal.SIGCONT)
         return False
 
-    await eventually_async(caught, timeout_s=30)
+    async with database.transaction():
+        await database.execute("SELECT FROM markets FOR UPDATE")
+        await eventually_async(caught, timeout_s=30)
 
 
 async def kill_anywhere(database: asyncpg.Connection, chance: random.Random) -> None:

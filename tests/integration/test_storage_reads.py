@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -174,7 +175,7 @@ async def test_unpublished_messages_come_in_order_until_they_are_marked(
         told += change.feed
         await save(journal, epochs, change)
     rows = await outbox.unpublished(4)
-    assert [(r.channel, r.seq, r.type, r.payload) for r in rows] == [
+    assert [(r.channel, r.seq, r.type, json.loads(r.payload_json)) for r in rows] == [
         (m.channel, m.seq, m.type, m.payload) for m in told[:4]
     ]
     assert all(row.created_at.tzinfo is not None for row in rows) and len({row.epoch for row in rows}) == 1

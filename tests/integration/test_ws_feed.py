@@ -10,7 +10,7 @@ from tests.support.feed import MARKET, Book
 from tests.support.valkey import ValkeyServer
 from ws_bridge import FEED_STREAM, RedisFeed
 from ws_bridge.ports import Batch
-from ws_bridge.relay import entry_fields
+from ws_bridge.relay import FIELDS, entry_values
 
 CHANNEL = f"market_{MARKET}"
 
@@ -32,7 +32,7 @@ class Writer:
 
     async def add(self, count: int = 1) -> None:
         for _ in range(count):
-            await self.client.xadd(FEED_STREAM, entry_fields(self.book.commit(CHANNEL)))
+            await self.client.xadd(FEED_STREAM, dict(zip(FIELDS, entry_values(self.book.commit(CHANNEL)), strict=True)))
 
 
 @pytest.fixture

@@ -36,6 +36,10 @@ class Row:
     created_at: datetime
     epoch: str
 
+    @property
+    def payload_json(self) -> str:
+        return json.dumps(self.payload)
+
 
 @dataclass(frozen=True)
 class State:
