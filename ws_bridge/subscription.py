@@ -93,7 +93,8 @@ class Subscription:
 
     def resumed(self, missed: Sequence[Numbered], now_s: float, out: list[Packet]) -> None:
         """Take exactly what came after `resume`, up to the newest message there is."""
-        assert self._joining and self._resume is not None and not self._buffer
+        assert self._joining and self._resume is not None
+        self._buffer.clear()  # whatever waits, after a snapshot that did not fit, is among what was missed
         out.append(packet(frames.confirmed(self.channel, self.requested, self._resume, True, now_s)))
         out.extend(message.packet for message in missed)
         self._stand_at(self._resume.epoch, missed[-1].seq if missed else self._resume.seq)
