@@ -15,6 +15,7 @@ from app.wiring_health import connections_to, fault_of
 from grpc_server.health import Health
 from grpc_server.traffic import Traffic
 from storage.index_store import IndexStanding
+from tests.support.eventually import eventually_async
 from tests.support.front import Front, running_front
 from tests.support.grpc_health import PARTS, Condition
 from tests.support.grpc_parts import Served, served
@@ -38,12 +39,14 @@ async def behind(front: Front) -> AsyncIterator[Served]:
 
 async def through_envoy(front: Front) -> httpx.Response:
     async with httpx.AsyncClient(base_url=front.url, timeout=10) as client:
-        for _ in range(100):
+
+        async def answered() -> httpx.Response | None:
             answer = await client.get("/health")
-            if "services" in answer.json():  # else Envoy has not found the server yet
-                return answer
-            await asyncio.sleep(0.05)
-    raise AssertionError(answer.text)
+            return answer if "services" in answer.json() else None  # Envoy has not found the server yet
+
+        answer = await eventually_async(answered)
+    assert answer is not None
+    return answer
 
 
 async def test_the_health_through_envoy_is_the_specifications_json(front: Front, behind: Served) -> None:
