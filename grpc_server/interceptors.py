@@ -17,12 +17,11 @@ from grpc.aio import AbortError, ServicerContext
 from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID
 from grpc_server.methods import Policy
 from grpc_server.metrics import IN_FLIGHT
+from grpc_server.naming import REQUEST_ID_KEY, RequestIds
 from grpc_server.problems import Busy, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
 from grpc_server.status import DETAILS_KEY, OUTAGES, status_of
 from identity import ANONYMOUS, Caller, Denial, Doorkeeper, Revocations, Tier
 
-REQUEST_ID_KEY = "x-request-id"
-REQUEST_ID_LENGTH_MAX = 64
 IN_FLIGHT_MAX = 16_384
 """Calls at once, about 150 MB of them; each shard's own queue is bounded by its link."""
 
@@ -41,27 +40,6 @@ class Interceptor(Protocol):
     def step(self, method: str, policy: Policy) -> Step | None:
         """What calls of one method are done inside of, None for nothing."""
         ...
-
-
-class RequestIds:
-    """Gives the call a name: the proxy's `x-request-id` or a fresh one. It is in the log and in the trailers."""
-
-    def __init__(self, new_id: Callable[[], str]) -> None:
-        self._new_id = new_id
-
-    def step(self, method: str, policy: Policy) -> Step:  # noqa: ARG002 - the same for every method
-        """Name the call."""
-        return self.named
-
-    @asynccontextmanager
-    async def named(self, context: Context) -> AsyncIterator[None]:
-        """Name the call."""
-        given = values(context, REQUEST_ID_KEY)
-        request_id = given[0] if given and _is_name(given[0]) else self._new_id()
-        REQUEST_ID.set(request_id)
-        structlog.contextvars.bind_contextvars(request_id=request_id)  # the call has a context of its own
-        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        yield
 
 
 class InFlight:
@@ -250,7 +228,3 @@ async def end(context: Context, cause: Problem | Exception) -> None:
 def values(context: Context, key: str) -> list[str]:
     """Every text that the caller sent under a key, in order."""
     return [value for name, value in context.invocation_metadata() or () if name == key and isinstance(value, str)]
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= REQUEST_ID_LENGTH_MAX and text.isascii() and text.isprintable() and " " not in text

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 from grpc_server.addresses import Networks, origin
 from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID
-from grpc_server.interceptors import REQUEST_ID_KEY, Context, Step, values
+from grpc_server.interceptors import Context, Step, values
 from grpc_server.methods import Policy
+from grpc_server.naming import REQUEST_ID_KEY
 from grpc_server.problems import RateLimited, Rejected
 from identity import ANONYMOUS, Allowances, Caller, Standing, Tier
 

@@ -10,9 +10,10 @@ from google.protobuf.message import DecodeError
 from grpc import HandlerCallDetails, RpcMethodHandler
 from grpc.aio import Server
 
-from grpc_server.interceptors import Context, Interceptor, RequestIds, Step, end
+from grpc_server.interceptors import Context, Interceptor, Step, end
 from grpc_server.methods import POLICIES
 from grpc_server.metrics import RECEIVED_BYTES, SENT_BYTES
+from grpc_server.naming import RequestIds, name_market
 from grpc_server.problems import MessageTooLarge, MethodUnknown, Rejected, RequestMalformed
 
 Handler: TypeAlias = "RpcMethodHandler[Any, Any]"  # generic for the type checker only
@@ -86,7 +87,12 @@ def _fed(inner: Behaviour, handler: Handler, parsed: Callable[[bytes], Any]) -> 
         async for raw in raws:
             yield parsed(raw)
 
-    feed = each if handler.request_streaming else parsed
+    def one(raw: bytes) -> Any:
+        request = parsed(raw)
+        name_market(request)  # a stream's messages are about many
+        return request
+
+    feed = each if handler.request_streaming else one
     return lambda request, context: inner(cast(Any, feed)(request), context)
 
 

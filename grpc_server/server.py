@@ -23,6 +23,7 @@ from grpc_server.log_trees import LogTrees
 from grpc_server.markets import MarketService
 from grpc_server.measuring import Measuring
 from grpc_server.methods import HARD_BYTES_MAX
+from grpc_server.naming import RequestIds
 from grpc_server.ops import OpsService
 from grpc_server.ops_actors import Actors
 from grpc_server.ops_aggregations import Aggregations
@@ -241,7 +242,7 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     if settings.reflection:
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-    server.add_generic_rpc_handlers((UnknownMethods(interceptors.RequestIds(parts.new_id)),))
+    server.add_generic_rpc_handlers((UnknownMethods(RequestIds(parts.new_id)),))
     return GrpcServer(server, settings, adoption, in_flight, streams, watches, health_servicer, services)
 
 
