@@ -1,21 +1,12 @@
-"""A world in which the sender dies at any await: a real ledger node, in-memory rows, virtual time, one seed.
-
-Everything the sender does passes a boundary: a write or read of the store, a request, a sleep. A life ends at one of
-them, before or after its effect, and from then on nothing of that life has an effect any more, as after SIGKILL.
-"""
+"""A world in which the sender dies at any await: a real ledger node, in-memory rows, virtual time, one seed."""
 
 import asyncio
 import dataclasses
 import random
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
-import httpx
-from solana.exceptions import SolanaRpcException
-from solana.rpc.providers.core import _parse_raw
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -27,20 +18,16 @@ from chain.keys import SigningKeys, ensure_local_keys
 from chain.ledger import faults
 from chain.ledger.bank import FINALIZED_SLOTS, Receipt
 from chain.ledger.faults import Fault
-from chain.ledger.node import Node, Place, open_node
-from chain.ledger.rpc import answer
+from chain.ledger.node import Place, open_node
+from chain.ledger.zmart.records import FINALIZED, Market
 from chain.program import NEWEST_PROGRAM_ID, ZmartProgram
 from chain.rpc import Rpc, RpcSettings
 from chain.sender import Sender
 from domain.ids import MarketId
-from domain.intents import Action, Intent, IntentStatus, StoredTransaction
-from domain.journal import AlertNote
-from domain.observed import ObservedMarket
+from domain.intents import Action, Intent, IntentStatus
 from storage.memory_tables import Attempt, MemoryDatabase
-from storage.transactions import MemoryTransactionStore
 from tests.support.ledger import B_PARAMETER, LIQUIDITY, QUESTION, START_UNIX_S, market_id
-
-T = TypeVar("T")
+from tests.support.mortal import Life, MortalProvider, MortalStore
 
 SENDING_FAULTS = (
     None,
@@ -59,146 +46,11 @@ HEALED_S = 150.0
 OVER_S = 1_500.0
 """By then everything must have ended."""
 ATTEMPTS_MAX = 3
+EARLY_UNIX_S = START_UNIX_S - 300_000
+"""When the markets that end were resolved: a dispute period of three days before anything dies (CI 5)."""
 LIVES_MAX = 10
 """Lives that end by a crash; the one after them lasts."""
 STEPS_OF_A_LIFE = 60
-NETWORK_TROUBLE = 0.02
-"""Share of requests whose answer never comes, whatever else goes on."""
-
-
-class Killed(BaseException):
-    """This life is over; nothing of it may have an effect."""
-
-
-class Life:
-    """One process: it dies at its `death_at`-th boundary of those named `deadly`, or never with None."""
-
-    def __init__(self, dice: random.Random, death_at: int | None, deadly: str = "") -> None:
-        self._dice = dice
-        self._left = death_at
-        self._deadly = deadly
-        self.over = asyncio.Event()
-        self.died_at = ""
-
-    async def cross(self, name: str, effect: Callable[[], Awaitable[T]]) -> T:
-        """Let an effect happen, unless this life ends before it; tell of it, unless it ends after it."""
-        await self._jitter()
-        self._live(f"before {name}")
-        result = await effect()
-        self._live(f"after {name}")
-        await self._jitter()
-        self._live(f"back from {name}")
-        return result
-
-    async def sleep(self, seconds: float) -> None:
-        await self.cross("sleep", lambda: asyncio.sleep(seconds))
-
-    async def _jitter(self) -> None:
-        """Others get a turn, so that concurrent steps meet in a new order with every seed."""
-        for _ in range(self._dice.randrange(3)):
-            await asyncio.sleep(0)
-
-    def _live(self, where: str) -> None:
-        if self.over.is_set():
-            raise Killed
-        if self._left is None or self._deadly not in where:
-            return
-        self._left -= 1
-        if self._left <= 0:
-            self.died_at = where
-            self.over.set()
-            raise Killed
-
-
-class MortalStore:
-    """The rows, as one life sees them; implements `chain.ports.TransactionStore`."""
-
-    def __init__(self, life: Life, database: MemoryDatabase, signed: dict[str, set[str]]) -> None:
-        self._life = life
-        self._rows = MemoryTransactionStore(database)
-        self._signed = signed
-
-    async def open_transactions(self, limit: int) -> Sequence[StoredTransaction]:
-        return await self._life.cross("open_transactions", lambda: self._rows.open_transactions(limit))
-
-    async def confirmed_transactions(self, limit: int) -> Sequence[StoredTransaction]:
-        return await self._life.cross("confirmed_transactions", lambda: self._rows.confirmed_transactions(limit))
-
-    async def fees_of_day(self) -> int:
-        return await self._life.cross("fees_of_day", self._rows.fees_of_day)
-
-    async def mark_signed(
-        self,
-        intent_id: str,
-        raw: bytes,
-        signature: str,
-        blockhash: str,
-        last_valid_block_height: int,
-        fee_lamports: int = 0,
-    ) -> None:
-        async def sign() -> None:
-            await self._rows.mark_signed(intent_id, raw, signature, blockhash, last_valid_block_height, fee_lamports)
-            self._signed.setdefault(intent_id, set()).add(signature)
-
-        await self._life.cross("mark_signed", sign)
-
-    async def mark_sent(self, intent_id: str) -> None:
-        await self._life.cross("mark_sent", lambda: self._rows.mark_sent(intent_id))
-
-    async def mark_confirmed(self, intent_id: str, slot: int, observed: ObservedMarket | None) -> None:
-        await self._life.cross("mark_confirmed", lambda: self._rows.mark_confirmed(intent_id, slot, observed))
-
-    async def mark_finalized(self, intent_id: str, slot: int | None = None) -> None:
-        await self._life.cross("mark_finalized", lambda: self._rows.mark_finalized(intent_id, slot))
-
-    async def mark_failed(self, intent_id: str, error_name: str, observed: ObservedMarket | None) -> None:
-        await self._life.cross("mark_failed", lambda: self._rows.mark_failed(intent_id, error_name, observed))
-
-    async def mark_expired(
-        self, intent_id: str, observed: ObservedMarket | None, error_name: str | None = None
-    ) -> None:
-        await self._life.cross("mark_expired", lambda: self._rows.mark_expired(intent_id, observed, error_name))
-
-    async def mark_overdue(self, intent_id: str, error_name: str) -> bool:
-        return await self._life.cross("mark_overdue", lambda: self._rows.mark_overdue(intent_id, error_name))
-
-    async def mark_undone(self, intent_id: str, error_name: str | None, observed: ObservedMarket | None) -> bool:
-        return await self._life.cross("mark_undone", lambda: self._rows.mark_undone(intent_id, error_name, observed))
-
-    async def raise_alert(self, note: AlertNote) -> None:
-        await self._life.cross("raise_alert", lambda: self._rows.raise_alert(note))
-
-
-class MortalProvider:
-    """HTTP without a socket: bodies go to the node, answers and faults come back as solana-py gives them."""
-
-    def __init__(self, life: Life, node: Node, dice: random.Random) -> None:
-        self._life = life
-        self._node = node
-        self._dice = dice
-
-    async def make_request(self, body: Any, parser: Any) -> Any:
-        async def exchange() -> Any:
-            reply = answer(self._node, body.to_json().encode())
-            request = httpx.Request("POST", "http://ledger")
-            if reply.is_lost or self._dice.random() < NETWORK_TROUBLE:
-                raise _as_solana_py(httpx.ReadError("gone", request=request), body)
-            if reply.status != 200:
-                headers = {"Retry-After": str(reply.retry_after_s)} if reply.retry_after_s else {}
-                response = httpx.Response(reply.status, headers=headers, request=request)
-                raise _as_solana_py(httpx.HTTPStatusError("no", request=request, response=response), body)
-            return _parse_raw(reply.body.decode(), parser=parser)
-
-        return await self._life.cross(type(body).__name__, exchange)
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-def _as_solana_py(cause: httpx.HTTPError, body: Any) -> SolanaRpcException:
-    failure = SolanaRpcException(cause, print, None, body)
-    failure.__cause__ = cause
-    return failure
 
 
 class World:
@@ -211,12 +63,15 @@ class World:
         self._keys = ensure_local_keys(data_dir)
         self.program = ZmartProgram.at(NEWEST_PROGRAM_ID)
         place = Place(data_dir, Pubkey.from_string(NEWEST_PROGRAM_ID))
-        self.node = open_node(place, START_UNIX_S, self._dice.randbytes(32))
+        self.node = open_node(place, EARLY_UNIX_S, self._dice.randbytes(32))
         self.database = MemoryDatabase(self._now_s)
         self.signed: dict[str, set[str]] = {}
         self.deaths: Counter[tuple[str, str]] = Counter()
         """How often a life ended where, by the state of the rows then."""
-        self.markets = [market_id(1), market_id(2)]
+        self.proposals = [market_id(1), market_id(2)]
+        self.endings = {market_id(3): (None, None), market_id(4): (9, 2)}
+        """Markets to finalize, the second one out of its dispute, with the pair to send."""
+        self.markets = [*self.proposals, *self.endings]
         self._foreign: set[bytes] = set()
         """Signatures of what others sent."""
         self._wake = asyncio.Event()
@@ -224,6 +79,12 @@ class World:
     @property
     def attempts(self) -> list[Attempt]:
         return list(self.database.tables.attempts.values())
+
+    @property
+    def finalized(self) -> int:
+        """How many markets our own transactions have ended for good."""
+        ends = [one for one in self.attempts if one.intent.action is Action.FINALIZE]
+        return sum(one.status is IntentStatus.FINALIZED for one in ends)
 
     async def run(self) -> None:
         """Live through it; raises AssertionError when something never ends."""
@@ -249,14 +110,34 @@ class World:
     # --- the chain ------------------------------------------------------------------------------------------------
 
     def _furnish(self) -> None:
-        admin = self._keys.admin
-        for number, market in enumerate(self.markets):
-            self._land(self.program.create_market(admin.wallet, market, B_PARAMETER, LIQUIDITY, QUESTION), admin.pair)
+        for number, (market, (agree, disagree)) in enumerate(self.endings.items()):
+            self._resolve(market, EARLY_UNIX_S + 10 * number, is_disputed=agree is not None)
+            self._plan(Intent(self._new_id(), market, Action.FINALIZE, 1, agree, disagree))
+        self._tick()  # the dispute period is over
+        for number, market in enumerate(self.proposals):
+            self._create(market)
             self._plan(Intent(self._new_id(), market, Action.AGGREGATE_PROPOSAL, 1, 7 + number, 3))
         if self._dice.random() < 0.3:  # too early: the program refuses it
-            self._plan(Intent(self._new_id(), self.markets[0], Action.APPROVE, 1))
+            self._plan(Intent(self._new_id(), self.proposals[0], Action.APPROVE, 1))
         for _ in range(FINALIZED_SLOTS + 1):
             self._tick()  # no dropped slot shall take the markets with it
+
+    def _create(self, market: MarketId) -> None:
+        admin = self._keys.admin
+        self._land(self.program.create_market(admin.wallet, market, B_PARAMETER, LIQUIDITY, QUESTION), admin.pair)
+
+    def _resolve(self, market: MarketId, at_unix_s: int, is_disputed: bool) -> None:
+        """Bring a market to its resolution, or to its dispute, long before anything dies."""
+        backend, admin, program = self._keys.backend, self._keys.admin, self.program
+        self._create(market)
+        self._land(program.aggregate_proposal_votes(backend.wallet, market, 9, 1), backend.pair)
+        self._land(program.approve_proposal(admin.wallet, market), admin.pair)
+        self._land(program.activate_market(admin.wallet, market), admin.pair)
+        self.node.tick(at_unix_s + 1)
+        self._land(program.resolve_market(admin.wallet, market, True, QUESTION), admin.pair)
+        if is_disputed:
+            self.node.tick(at_unix_s + 2)
+            self._land(program.initiate_dispute(admin.wallet, market), admin.pair)
 
     def _land(self, instruction: Instruction, pair: Keypair) -> None:
         receipt = self.node.sign_and_submit(instruction, pair)
@@ -288,9 +169,11 @@ class World:
         return Fault(name, probability=likely, slots=None if name == faults.DROP_SLOT else slots, seed=self.seed)
 
     async def _others(self) -> None:
-        """Others act on the same markets: tallies under which no approval passes come and go, a market is cancelled."""
+        """Others act on the same markets: failing tallies come and go, one is cancelled, one is ended before us."""
         if self._dice.random() < 0.2:
             asyncio.get_running_loop().call_later(self._dice.uniform(1, 60), self._cancel_a_market)
+        if self._dice.random() < 0.1:
+            asyncio.get_running_loop().call_later(self._dice.uniform(1, 60), self._end_a_market)
         while True:
             await asyncio.sleep(self._dice.uniform(4, 15))
             self._write_tallies(0, 9)
@@ -299,12 +182,16 @@ class World:
 
     def _write_tallies(self, likes: int, dislikes: int) -> None:
         backend = self._keys.backend
-        for market in self.markets:
+        for market in self.proposals:
             self._land(self.program.aggregate_proposal_votes(backend.wallet, market, likes, dislikes), backend.pair)
 
     def _cancel_a_market(self) -> None:
         admin = self._keys.admin
-        self._land(self.program.cancel_market(admin.wallet, self.markets[1]), admin.pair)
+        self._land(self.program.cancel_market(admin.wallet, self.proposals[1]), admin.pair)
+
+    def _end_a_market(self) -> None:
+        backend, market = self._keys.backend, next(iter(self.endings))
+        self._land(self.program.finalize_market(backend.wallet, market), backend.pair)
 
     # --- the shard ------------------------------------------------------------------------------------------------
 
@@ -412,6 +299,13 @@ class World:
                 assert landed != "executed", (self.seed, landed, attempt)
         for market in self.markets:
             assert self._executions(market) == executed[market], (self.seed, market)
+        for market in self.endings:
+            assert executed[market] <= 1, (self.seed, "ended twice", market)
+            assert executed[market] == 0 or self._is_final(market), (self.seed, market)
+
+    def _is_final(self, market: MarketId) -> bool:
+        account = self.node.bank.account(bytes(self.program.market_address(market)[0]), self.node.bank.tip.slot)
+        return account is not None and Market.read(account.data).state == FINALIZED
 
     def _landed(self, signature: str | None) -> str:
         found = self.node.archive.transaction(bytes(Signature.from_string(signature))) if signature else None
