@@ -31,11 +31,14 @@ class Breaker:
         outages: tuple[type[BaseException], ...],
         failures_max: int = FAILURES_MAX,
         open_s: float = OPEN_S,
+        spacing_s: float = 0.0,
     ) -> None:
+        """Failures less than `spacing_s` after one that was counted are the same one, told again."""
         self._clock = clock
         self._outages = outages
         self._failures_max = failures_max
         self._open_s = open_s
+        self._spacing_s = spacing_s
         self._failures = 0
         self._failed_at = 0.0
         self._is_probing = False
@@ -84,5 +87,7 @@ class Breaker:
     def _fail(self, is_probe: bool) -> None:
         if self.is_open and not is_probe:
             return  # a straggler that was asked before it opened must not keep it open for longer
+        if self._failures > 0 and not is_probe and self._clock() - self._failed_at < self._spacing_s:
+            return
         self._failures = min(self._failures + 1, self._failures_max)
         self._failed_at = self._clock()

@@ -1,4 +1,7 @@
-"""The breaker of state transitions: three outages in a row, and no new one is signed for five minutes (spec, week 7).
+"""The breaker of state transitions: three failures in a row, and no new one is signed for five minutes (spec, week 7).
+
+The sender tries a planned row again after half a second, so failures count only every half minute: three of them are an
+outage of a minute, not three tries of one attempt in a hiccup of two seconds (docs/adr/0020).
 
 What is signed already is driven on: it may land at any time. What a program refuses is its market's own affair and says
 that the chain is well, so it never opens the breaker.
@@ -16,6 +19,9 @@ from domain.intents import Action, IntentStatus, StoredTransaction
 
 FAILURES_MAX = 3
 OPEN_S = 300.0
+SPACING_S = 30.0
+"""Between two failures that count: three of the sender's longest pauses (10 s). The third one is counted after a
+minute, well before an attempt is overdue (240 s)."""
 _TALLIES = Action.AGGREGATE_PROPOSAL
 """Leaves its market where it is, so it is no transition."""
 
@@ -26,7 +32,7 @@ class TransitionGate:
     def __init__(self, clock: Callable[[], float]) -> None:
         from chain.metrics import TRANSITION_BREAKER_OPEN  # here: the library asks for its folder when it is imported
 
-        self._breaker = Breaker(clock, (ChainUnavailable, RpcRefused), FAILURES_MAX, OPEN_S)
+        self._breaker = Breaker(clock, (ChainUnavailable, RpcRefused), FAILURES_MAX, OPEN_S, SPACING_S)
         self._note: AlertNote | None = None
         self._gauge = TRANSITION_BREAKER_OPEN
 
