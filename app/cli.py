@@ -108,7 +108,7 @@ def doctor(data_dir: Path | None, port_base: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["ledger", "votes", "bulk", "index", "fanout", "timers", "door"]))
+@click.argument("name", type=click.Choice(["ledger", "votes", "bulk", "index", "fanout", "soak", "timers", "door"]))
 @click.option("--seconds", type=float, help="How long each run takes.")
 @click.option("--rounds", type=int, help="How often ours and the baseline take turns.")
 @click.option("--connections", type=int, help="Requests, or messages of votes, open at once.")

@@ -24,7 +24,7 @@ from redis.typing import EncodableT, FieldT
 from app.bench.fanout_load import CHANNEL
 from app.bench.harness import Figures, Report, Shape, in_turns, percentiles, worst
 from app.bench.node import node_command
-from app.bench.processes import busy_s
+from app.bench.processes import busy_s, resident_kib
 from app.embedded.valkey import EmbeddedValkey
 from app.exec_child import guarded
 from app.runner import Runner
@@ -41,7 +41,7 @@ KEPT = Path(".zmart") / "bench"
 
 
 @dataclass
-class _Server:
+class Served:
     """One server under load."""
 
     process: subprocess.Popen[str]
@@ -52,27 +52,27 @@ class _Server:
 
     def fill(self, connections: int) -> float:
         """Open every connection; KiB of memory for each."""
-        before = _resident_kib(self.process.pid)
+        before = resident_kib(self.process.pid)
         each = connections // LOADS
-        for index in range(LOADS):
-            arguments = [self.port, index * each, each, each // 2]
+        for _ in range(LOADS):
+            arguments = [self.port, each, each // 2]
             self.loads.append(_python("app.bench.fanout_load", *map(str, arguments)))
         for load in self.loads:
             _answer(load)
         time.sleep(SETTLE_S)
-        return (_resident_kib(self.process.pid) - before) / connections
+        return (resident_kib(self.process.pid) - before) / connections
 
     def run(self, seconds: float, together: int) -> Figures:
         """Updates for some time; what they cost and how long they took."""
-        self._ask()
+        self.ask()
         spent_s = busy_s(self.process.pid)
         ends_s = time.monotonic() + seconds
         while time.monotonic() < ends_s:
-            self.publish([self._update() for _ in range(together)])
+            self.publish([self.update() for _ in range(together)])
             time.sleep(UPDATE_EVERY_S)
         time.sleep(SETTLE_S)
         spent_s = busy_s(self.process.pid) - spent_s
-        answers = self._ask()
+        answers = self.ask()
         messages = sum(answer["messages"] for answer in answers)
         waits_s = [wait / 1e9 for answer in answers for wait in answer["waits_ns"]]
         closed = sum(answer["closed"] for answer in answers)
@@ -80,7 +80,8 @@ class _Server:
         each = {"messages_per_cpu_s": round(messages / max(spent_s, 0.01)), "cpu_us_per_message": cost}
         return {**each, "messages": messages, "closed": closed, **percentiles(waits_s)}
 
-    def _update(self) -> FeedEntry:
+    def update(self, padding: str = "") -> FeedEntry:
+        """The market's next message; `padding` makes it bigger."""
         self.seq += 1
         payload = {
             "market_id": CHANNEL.removeprefix("market_"),
@@ -89,14 +90,19 @@ class _Server:
             "dislikes": 3,
             "percentage_bps": 7000,
             "sent_ns": time.time_ns(),
-            "end": True,
+            "end": padding,
         }
         return FeedEntry(CHANNEL, "bench", self.seq, "VOTE_UPDATE", "2026-01-01T00:00:00.000Z", payload)
 
-    def _ask(self) -> list[Figures]:
+    def ask(self) -> list[Figures]:
+        """What came to each process of clients since it was asked last."""
+        return self.tell("?")
+
+    def tell(self, line: str) -> list[Figures]:
+        """A line for every process of clients; their answers."""
         for load in self.loads:
             assert load.stdin is not None
-            load.stdin.write("?\n")
+            load.stdin.write(f"{line}\n")
             load.stdin.flush()
         return [_answer(load) for load in self.loads]
 
@@ -105,7 +111,7 @@ def measure(shape: Shape) -> Report:
     """Both cases; each server is filled once for both, ours and the baseline in turns."""
     cases = {"one": dict[str, list[Figures]](), "ten": dict[str, list[Figures]]()}
     for _ in range(shape.rounds):
-        for name, server in (("baseline", _ws), ("ours", _bridge)):
+        for name, server in (("baseline", _ws), ("ours", bridge_served)):
             with server() as running:
                 kib = round(running.fill(shape.connections), 1)
                 for case, together in (("one", 1), ("ten", TOGETHER)):
@@ -120,7 +126,8 @@ def _report(rounds: int, runs: dict[str, list[Figures]]) -> Report:
 
 
 @contextlib.contextmanager
-def _bridge() -> Iterator[_Server]:
+def bridge_served() -> Iterator[Served]:
+    """The bridge in a process of its own, over a stream of its own."""
     with tempfile.TemporaryDirectory(prefix="zmart-bench-") as folder:
         valkey, runner = EmbeddedValkey(Path(folder)), Runner("bench", Path(folder))
         runner.start(valkey.role())
@@ -141,7 +148,7 @@ def _bridge() -> Iterator[_Server]:
 
 
 @contextlib.contextmanager
-def _ws() -> Iterator[_Server]:
+def _ws() -> Iterator[Served]:
     process = _started(node_command(KEPT))
 
     def publish(entries: Sequence[FeedEntry]) -> None:
@@ -154,11 +161,11 @@ def _ws() -> Iterator[_Server]:
 
 
 @contextlib.contextmanager
-def _serving(process: subprocess.Popen[str], publish: Callable[[Sequence[FeedEntry]], None]) -> Iterator[_Server]:
-    server: _Server | None = None
+def _serving(process: subprocess.Popen[str], publish: Callable[[Sequence[FeedEntry]], None]) -> Iterator[Served]:
+    server: Served | None = None
     try:
         assert process.stdout is not None
-        server = _Server(process, int(process.stdout.readline()), publish)
+        server = Served(process, int(process.stdout.readline()), publish)
         yield server
     finally:
         for each in [process, *(server.loads if server else ())]:
@@ -189,8 +196,3 @@ def _answer(load: subprocess.Popen[str]) -> Figures:
     assert load.stdout is not None
     answer: Figures = json.loads(load.stdout.readline())
     return answer
-
-
-def _resident_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])

@@ -1,8 +1,9 @@
 """Thousands of WebSocket clients in one process, as light as Python allows: epoll, one buffer, no frames parsed.
 
-Run as `python -m app.bench.fanout_load PORT FIRST COUNT SUBSCRIBED`: opens COUNT sockets, the first SUBSCRIBED of them
-to one market, and prints a line once all are open. Then each line of stdin is answered with one of JSON: what came
-since the line before. Messages are counted by their type and timed by the `sent_ns` in them.
+Run as `python -m app.bench.fanout_load PORT COUNT SUBSCRIBED`: opens COUNT sockets, the first SUBSCRIBED of them
+to one market, and prints a line once all are open. Then each line of stdin is answered with one of JSON: `?` with what
+came since it was asked last, `replace N` once the N oldest sockets are closed and as many are open anew, `stuck N` once
+N more are subscribed that never read. Messages are counted by their type and timed by the `sent_ns` in them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ CHANNEL = "market_" + "1" * 31 + "2"
 SENT = '"sent_ns":'
 OPENED_AT_ONCE = 50
 RECEIVE_BYTES = 262_144
+STUCK_RECEIVE_BYTES = 4_096
 PING, PONG = 0x89, 0x8A
 _PING = bytes((PING, 0))
 """Without a payload; one comes alone, or after the message that was written with it."""
@@ -51,15 +53,33 @@ class Clients:
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._opening: dict[int, bytes] = {}
+        self._stuck: list[socket.socket] = []
         self._seen = _Seen()
+        self._opened = 0
 
-    def open(self, first: int, count: int, subscribed: int) -> None:
+    def open(self, count: int, subscribed: int) -> None:
         """Connect all, some at a time; what is open already is served meanwhile."""
         for begin in range(0, count, OPENED_AT_ONCE):
             for index in range(begin, min(begin + OPENED_AT_ONCE, count)):
-                self._connect(first + index, index < subscribed)
+                self._connect(index < subscribed)
             while self._opening:
                 self.serve(1.0)
+
+    def replace(self, count: int) -> None:
+        """Close the oldest without a word, as phones do, and open as many; half of them subscribe."""
+        for fd in list(self._sockets)[:count]:
+            self._forget(fd)
+        self.open(count, count // 2)
+
+    def stick(self, count: int) -> None:
+        """Open some more that subscribe and then take as little as the kernel lets them."""
+        for _ in range(count):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STUCK_RECEIVE_BYTES)
+            client.settimeout(60)
+            client.connect((LOOPBACK, self._port))
+            self._shake_hands(client, True)
+            self._stuck.append(client)
 
     def serve(self, timeout_s: float) -> None:
         """Read whatever has come."""
@@ -72,18 +92,27 @@ class Clients:
         seen, self._seen = self._seen, _Seen()
         return seen.figures
 
-    def _connect(self, index: int, subscribes: bool) -> None:
+    def _forget(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+        self._sockets.pop(fd).close()
+        self._opening.pop(fd, None)
+
+    def _connect(self, subscribes: bool) -> None:
         client = socket.create_connection((LOOPBACK, self._port), timeout=60)
-        path = f"/ws?channels={CHANNEL}" if subscribes else "/ws"
-        client.sendall(
-            f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Authorization: Bearer wallet-{index}\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
+        self._shake_hands(client, subscribes)
         client.setblocking(False)
         self._sockets[client.fileno()] = client
         self._opening[client.fileno()] = _SNAPSHOT if subscribes else _OPEN
         self._epoll.register(client, select.EPOLLIN)
+
+    def _shake_hands(self, client: socket.socket, subscribes: bool) -> None:
+        self._opened += 1
+        path = f"/ws?channels={CHANNEL}" if subscribes else "/ws"
+        client.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Authorization: Bearer wallet-{os.getpid()}-{self._opened}\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
 
     def _read(self, fd: int) -> None:
         try:
@@ -91,9 +120,7 @@ class Clients:
         except ConnectionResetError:
             chunk = b""
         if not chunk:
-            self._epoll.unregister(fd)
-            self._sockets.pop(fd).close()
-            self._opening.pop(fd, None)
+            self._forget(fd)
             self._seen.closed += 1
         elif chunk[0] == PING:
             self._pong(fd, chunk)
@@ -115,17 +142,28 @@ class Clients:
         self._sockets[fd].send(bytes((PONG, 0x80 | length, 0, 0, 0, 0)) + chunk[2 : 2 + length])
 
 
-def main(port: int, first: int, count: int, subscribed: int) -> None:
+def main(port: int, count: int, subscribed: int) -> None:
     """Until stdin ends."""
     clients = Clients(port)
-    clients.open(first, count, subscribed)
+    clients.open(count, subscribed)
     _say({"open": count})
     questions = sys.stdin.fileno()
     os.set_blocking(questions, False)
     while (line := _line(questions)) != b"":
         if line:
-            _say(clients.answer())
+            _obey(clients, *line.split())
         clients.serve(0.02)
+
+
+def _obey(clients: Clients, word: bytes, count: bytes = b"0") -> None:
+    if word == b"?":
+        _say(clients.answer())
+    elif word == b"replace":
+        clients.replace(int(count))
+        _say({"open": int(count)})
+    else:
+        clients.stick(int(count))
+        _say({"stuck": int(count)})
 
 
 def _line(fd: int) -> bytes | None:
@@ -141,4 +179,4 @@ def _say(answer: Figures) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]))
+    main(*map(int, sys.argv[1:4]))

@@ -61,3 +61,9 @@ def _families(leaders: Sequence[int], parents: Mapping[int, int]) -> set[int]:
 def busy_s(pid: int) -> float:
     """Seconds of CPU that one process has spent."""
     return _looked()[0][pid]
+
+
+def resident_kib(pid: int) -> int:
+    """Memory that one process holds now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
