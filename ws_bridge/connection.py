@@ -89,7 +89,9 @@ class Connection:
 
     def ponged(self) -> None:
         """The client has answered a ping."""
-        self.session.ponged()
+        rtt_s = self.session.ponged(self._wall_s())
+        if rtt_s is not None:
+            metrics.PING_RTT_SECONDS.observe(max(0.0, rtt_s))
 
     def gone(self) -> None:
         """The socket is closed; nothing of this connection stays behind."""

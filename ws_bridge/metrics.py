@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import datetime
+
 from prometheus_client import Counter, Gauge, Histogram
 
 CONNECTIONS = Gauge("ws_connections", "Open WebSocket connections", multiprocess_mode="livesum")
@@ -25,9 +28,21 @@ FANOUT_SECONDS = Histogram(
     buckets=(0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 2),
 )
 SOURCE_LAG_SECONDS = Histogram(
-    "ws_source_lag_seconds", "From the commit of a message to its fan-out", buckets=(0.01, 0.05, 0.1, 0.5, 2, 10, 60)
+    "ws_source_lag_seconds",
+    "From the commit of a message to its fan-out, of a batch's oldest",
+    buckets=(0.01, 0.05, 0.1, 0.5, 2, 10, 60),
 )
 LOOP_LAG_SECONDS = Gauge("ws_loop_lag_seconds", "How late the last once-a-second look was", multiprocess_mode="livemax")
 PING_RTT_SECONDS = Histogram(
-    "ws_ping_rtt_seconds", "Round trips of pings, sampled", buckets=(0.005, 0.02, 0.05, 0.1, 0.5, 2, 20)
+    "ws_ping_rtt_seconds", "From a ping to the client's pong", buckets=(0.005, 0.02, 0.05, 0.1, 0.5, 2, 20)
 )
+
+
+def lagged(committed_at: str, now_s: float) -> None:
+    """A batch of messages has been fanned out whose oldest was committed at this RFC 3339 time.
+
+    Clocks of two machines may differ, so nothing is below zero; a time that cannot be read is the sender's mistake and
+    no reason to end a bridge.
+    """
+    with contextlib.suppress(ValueError):
+        SOURCE_LAG_SECONDS.observe(max(0.0, now_s - datetime.fromisoformat(committed_at).timestamp()))

@@ -198,6 +198,8 @@ class Bridge:
             ends_s = asyncio.get_running_loop().time() + self._settings.tick_s
             with metrics.FANOUT_SECONDS.time():
                 await _flush(around.hub.distribute(batch))
+            if batch.entries:
+                metrics.lagged(batch.entries[0].timestamp, self._wall_s())
             if self._teller is not None:
                 self._teller.changed({entry.channel for entry in batch.entries})
             around.desk.sweep()

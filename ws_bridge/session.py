@@ -115,7 +115,8 @@ class Session:
         self._auth_deadline_s = now_s + limits.auth_timeout_s
         self._heartbeat_at_s = now_s + limits.heartbeat_s
         self._strikes = 0
-        self._awaits_pong = False
+        self._pinged_at_s: float | None = None
+        """When the ping went that has no answer yet."""
         self._inbound = Bucket(limits.messages_per_s, limits.messages_burst, now_s)
         self._tickets = count(1)
         self._subscriptions: dict[str, Subscription] = {}
@@ -174,9 +175,13 @@ class Session:
         elif now_s >= self._heartbeat_at_s:
             self._ping(now_s)
 
-    def ponged(self) -> None:
-        """The client has answered a ping; anything else that it sends proves nothing of its browser's network stack."""
-        self._awaits_pong = False
+    def ponged(self, now_s: float) -> float | None:
+        """The client has answered a ping, after so many seconds; None when it was not asked.
+
+        Anything else that it sends proves nothing of its browser's network stack.
+        """
+        pinged_at_s, self._pinged_at_s = self._pinged_at_s, None
+        return None if pinged_at_s is None else now_s - pinged_at_s
 
     # inputs: the client
 
@@ -345,12 +350,12 @@ class Session:
 
     def _ping(self, now_s: float) -> None:
         """HEARTBEAT for pages, which do not see pings, and a ping for dead lines."""
-        if self._awaits_pong:
+        if self._pinged_at_s is not None:
             self.close(CloseCode.PONG_TIMEOUT, "pong timeout")
             return
         self._heartbeat(now_s)
         self._do(Send(PING))
-        self._awaits_pong = True
+        self._pinged_at_s = now_s
 
     def _expired(self, now_s: float) -> bool:
         """End the connection when its token has run out (T60); tells whether it did."""

@@ -8,6 +8,8 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import REGISTRY
+from redis.typing import EncodableT, FieldT
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
@@ -16,7 +18,7 @@ from tests.support.bridge import RunningBridge, running_bridge
 from tests.support.eventually import eventually_async
 from tests.support.feed import MARKET, UNKNOWN_MARKET, Book
 from tests.support.valkey import ValkeyServer
-from ws_bridge import BridgeSettings, Limits
+from ws_bridge import FEED_STREAM, BridgeSettings, Limits
 from ws_bridge.admission import AdmissionLimits
 
 CHANNEL = f"market_{MARKET}"
@@ -314,3 +316,33 @@ async def test_a_client_that_does_not_answer_the_close_is_cut_off(valkey: Valkey
         assert running.bridge.connections == 0
         writer.close()
         del reader
+
+
+# what is measured
+
+
+def measured(name: str) -> float:
+    """A sample of this process's registry; those of other tests are in it too."""
+    return REGISTRY.get_sample_value(name) or 0.0
+
+
+async def test_the_age_of_messages_and_the_round_trips_of_pings_are_measured(valkey: ValkeyServer, book: Book) -> None:
+    lags, trips = "ws_source_lag_seconds_count", "ws_ping_rtt_seconds_count"
+    lagged, ponged = measured(lags), measured(trips)
+    settings = BridgeSettings(limits=Limits(heartbeat_s=0.05))
+    async with running_bridge(valkey, book, settings) as running, running.notifier(), running.browser() as browser:
+        await browser.say("subscribe", channels=[CHANNEL])
+        book.commit(CHANNEL)
+
+        async def both_moved() -> bool:
+            return measured(lags) > lagged and measured(trips) > ponged
+
+        await eventually_async(both_moved)
+
+
+async def test_a_message_whose_time_cannot_be_read_is_passed_on_all_the_same(running: RunningBridge) -> None:
+    async with running.browser(f"/ws?channels={CHANNEL}") as browser, running.valkey.client() as client:
+        await browser.expect(*JOINED)
+        entry: dict[FieldT, EncodableT] = {"channel": CHANNEL, "epoch": "e1", "seq": 1, "type": "VOTE_UPDATE"}
+        await client.xadd(FEED_STREAM, {**entry, "timestamp": "yesterday", "payload": "{}"})
+        await browser.expect("VOTE_UPDATE")
