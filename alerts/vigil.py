@@ -14,6 +14,9 @@ LOOK_S = 5.0
 SILENT_S = 30.0
 """A silence that is told: fifteen beats, more than a restart takes."""
 
+NoteOf = Callable[[str, float], AlertNote]
+"""The alert for a name and the seconds of its silence."""
+
 log = structlog.get_logger("alerts")
 
 
@@ -38,23 +41,27 @@ class Alarms(Protocol):
 
 
 class Vigil:
-    """One alert for each role that falls silent, resolved when it is heard again."""
+    """One alert for each that falls silent, resolved when it is heard again; over roles, or over the shards' places."""
 
-    def __init__(self, beats: Beats, alarms: Alarms) -> None:
+    def __init__(self, beats: Beats, alarms: Alarms, note: NoteOf | None = None) -> None:
         self._beats = beats
         self._alarms = alarms
+        self._note = note or role_silent
         self._silent: dict[str, bool] = {}
 
     async def look(self, now_s: float) -> None:
         """Look once; what was said already is not said again."""
-        for role, age_s in (await self._beats.ages_s()).items():
+        ages_s = await self._beats.ages_s()
+        gone = {role: 0.0 for role in self._silent if role not in ages_s}
+        for role, age_s in {**ages_s, **gone}.items():
             is_silent = age_s > SILENT_S
             if self._silent.get(role) is is_silent:
                 continue
+            note = self._note(role, age_s)
             if is_silent:
-                await self._alarms.raise_alert(_note(role, age_s))
+                await self._alarms.raise_alert(note)
             else:
-                await self._alarms.resolve_key(_key(role), now_s)
+                await self._alarms.resolve_key(note.dedupe_key, now_s)
             self._silent[role] = is_silent
 
     async def run(self, now_s: Callable[[], float]) -> None:
@@ -67,10 +74,13 @@ class Vigil:
             await asyncio.sleep(LOOK_S)
 
 
-def _key(role: str) -> str:
-    return f"role_silent:{role}"
-
-
-def _note(role: str, age_s: float) -> AlertNote:
+def role_silent(role: str, age_s: float) -> AlertNote:
+    """A role hangs, or nobody runs it."""
     data = {"role": role, "silent_s": str(round(age_s)), "mend": f"logs/{role}.log; restart it"}
-    return AlertNote("role_silent", "HIGH", _key(role), None, data)
+    return AlertNote("role_silent", "HIGH", f"role_silent:{role}", None, data)
+
+
+def shard_down(slot: str, age_s: float) -> AlertNote:
+    """A shard's process does not come up, however often it is started, or nobody starts it."""
+    data = {"slot": slot, "silent_s": str(round(age_s)), "mend": "logs/actors.log says why its start fails"}
+    return AlertNote("shard_down", "HIGH", f"shard_down:{slot}", None, data)

@@ -184,14 +184,17 @@ class Runner:
         on_restart: Callable[[str], None] = lambda _role_name: None,
         clock: Callable[[], float] = time.monotonic,
         aborting: threading.Event | None = None,
+        on_loss: Callable[[str], None] = lambda _role_name: None,
     ) -> None:
         """`on_restart(role_name)` is called from watch() when a restarted role is ready again (its pid is new).
 
+        `on_loss(role_name)` is called from watch() when a role's process has ended and will be started again.
         Once `aborting` is set, no start goes on.
         """
         self.run_id = run_id
         self._logs_dir = logs_dir
         self._on_restart = on_restart
+        self._on_loss = on_loss
         self._clock = clock
         self._aborting = aborting or threading.Event()
         self._children: dict[str, _Child] = {}
@@ -298,3 +301,4 @@ class Runner:
         wait_s = child.backoff.take_s()
         log.error("%s ended with status %d, restarting in %.2f s", name, status, wait_s)
         child.restart_at = now + wait_s
+        self._on_loss(name)

@@ -23,8 +23,10 @@ from app.connection import ConnectionFile, connection_of, without_password
 from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
 from app.pids import bridge_names, pids_of_roles
 from app.readiness import Probes
+from app.restarts import Restarts, store_alert
 from app.roles_actors import STATUS_FILE
 from app.runner import TICK_S, Role, RoleEnded, Runner, StartAborted, StartFailed
+from domain.journal import AlertNote
 from storage.migrate import MigrationsDiffer, migrate
 from storage.outages import StorageUnavailable
 
@@ -63,7 +65,8 @@ class System:
         self.settings = settings
         self.data_dir = settings.data_dir.absolute()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.runner = Runner(settings.run_id, self.data_dir / "logs", aborting=stop)
+        self._restarts = Restarts(self._raise_alert, clock.monotonic_s)
+        self.runner = Runner(settings.run_id, self.data_dir / "logs", aborting=stop, on_loss=self._restarts.lost)
         self._metrics = self.data_dir / "metrics"
         self._probes = Probes(settings, self.data_dir)
         self._file = ConnectionFile(self.data_dir)
@@ -112,6 +115,7 @@ class System:
             if clock.monotonic_s() - looked_at_s > REFRESH_S:
                 looked_at_s = clock.monotonic_s()
                 self._file.follow(self._pids())
+                asyncio.run(self._restarts.tell())
 
     def stop(self) -> None:
         """Stop every role, in reverse order."""
@@ -164,6 +168,9 @@ class System:
         }
         ports = dataclasses.asdict(self.settings.ports)
         return told | {f"ZMART_{name.upper()}_PORT": str(port) for name, port in ports.items()}
+
+    async def _raise_alert(self, note: AlertNote) -> None:
+        await store_alert(self._env["ZMART_DATABASE_URL"], note)
 
     def _pids(self) -> dict[str, list[int]]:
         return pids_of_roles(self.runner.pids(), self.data_dir, self._env["ZMART_DATABASE_URL"])

@@ -12,7 +12,7 @@ import structlog
 from alerts.delivery import AlertDelivery
 from alerts.rules import read_rules
 from alerts.sinks import open_sinks
-from alerts.vigil import Vigil
+from alerts.vigil import Vigil, shard_down
 from app import clock
 from app.config import Settings
 from app.sampler import sample
@@ -20,7 +20,7 @@ from app.wiring import database_url
 from storage.alerts import AlertNews, AlertQueue
 from storage.database import database_pool
 from storage.figures import Figures
-from storage.heartbeats import RoleBeats
+from storage.heartbeats import RoleBeats, ShardBeats
 
 POOL = 3
 log = structlog.get_logger("alerts")
@@ -37,7 +37,8 @@ async def run_alerts(settings: Settings, stop: asyncio.Event) -> None:
         log.warning("no sink: alerts are stored and logged only")
     database, news = await database_pool(url, POOL, "zmart-alerts"), AlertNews(url)
     queue = AlertQueue(database)
-    watching = asyncio.create_task(Vigil(RoleBeats(database), queue).run(clock.wall_s))
+    vigils = [Vigil(RoleBeats(database), queue), Vigil(ShardBeats(database), queue, shard_down)]
+    watching = [asyncio.create_task(vigil.run(clock.wall_s)) for vigil in vigils]
     delivery = AlertDelivery(
         queue,
         news,
@@ -52,7 +53,8 @@ async def run_alerts(settings: Settings, stop: asyncio.Event) -> None:
     try:
         await delivery.run(stop)
     finally:
-        watching.cancel()
+        for watch in watching:
+            watch.cancel()
         sampling.cancel()
         await news.close()
         await database.close()

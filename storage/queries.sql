@@ -1419,6 +1419,17 @@ INSERT INTO heartbeats (role) VALUES ($1) ON CONFLICT (role) DO UPDATE SET beat_
 -- name: role_beats
 SELECT role, extract(epoch FROM now() - beat_at)::float8 AS age_s FROM heartbeats ORDER BY role;
 
+-- name: shard_beats
+-- Places whose process was the last to own virtual shards, so none of a wider run of earlier; a start that fails leaves both
+-- as they were. What no process has ever owned counts from its migration, under a name of its own.
+SELECT b.slot AS role, extract(epoch FROM now() - b.beat_at)::float8 AS age_s
+FROM shard_heartbeats AS b
+WHERE EXISTS (SELECT FROM virtual_shards AS v WHERE v.host = b.host AND v.pid = b.pid)
+UNION ALL
+SELECT 'unowned', coalesce(extract(epoch FROM now() - min(updated_at)), 0)::float8
+FROM virtual_shards WHERE owner IS NULL
+ORDER BY role;
+
 -- name: position_row
 SELECT market_id, user_pubkey, pda, shares_yes, shares_no, total_invested, trades_count, has_claimed, claimed_amount, slot,
     touched_slot, coalesce(extract(epoch FROM last_trade_at)::bigint, 0) AS last_trade_at_s

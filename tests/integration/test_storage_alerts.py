@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.restarts import store_alert
 from domain.alerts import AlertStatus, Occasion, Routed, Severity, StoredAlert
 from domain.journal import AlertNote
 from storage.alerts import AlertNews, AlertQueue, AlertReads
@@ -50,6 +51,13 @@ async def desk(database_url: str) -> AsyncIterator[Desk]:
     await desk.reads.resolve(first.alert_id, desk.now_s)
     yield desk
     await database.close()
+
+
+async def test_whoever_holds_no_connection_stores_an_alert_by_one_of_its_own(desk: Desk, database_url: str) -> None:
+    for _ in range(2):
+        await store_alert(database_url, AlertNote("role_restarting", "HIGH", "r", None, {"role": "grpc"}))
+    newest, _ = await desk.all()
+    assert (newest.alert_type, newest.occurrences, newest.data) == ("role_restarting", 2, {"role": "grpc"})
 
 
 async def test_an_alert_counts_up_until_it_is_resolved_and_shows_the_newest_facts(desk: Desk) -> None:

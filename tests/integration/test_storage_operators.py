@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+from alerts.vigil import SILENT_S
 from domain.intents import IntentStatus
 from domain.shards import ShardBeat
 from domain.transactions import TransactionFilter
+from storage.heartbeats import ShardBeats
 from storage.operator_reads import OperatorReads
 from tests.support.markets import market, market_id
 from tests.support.storage import Ground, MemoryGround, PostgresGround, adopted, own, planned
@@ -46,6 +48,25 @@ async def test_a_process_is_alive_while_it_speaks_and_every_virtual_shard_has_it
     await real_ground.query("UPDATE shard_heartbeats SET beat_at = now() - interval '11 seconds'")
     (process,) = await reads.shard_processes()
     assert not process.is_alive
+
+
+async def test_silence_is_told_of_owners_alone_and_of_what_nobody_ever_owned(real_ground: PostgresGround) -> None:
+    beats = ShardBeats(real_ground.database)
+    # given virtual shards that no process has ever owned since the migration
+    await real_ground.query("UPDATE virtual_shards SET updated_at = now() - interval '40 seconds'")
+    assert {name: age_s > SILENT_S for name, age_s in (await beats.ages_s()).items()} == {"unowned": True}
+    # when a process owns them, speaks and does not come up again
+    journal = await real_ground.journal()
+    await own(journal)
+    await journal.beat(beat(3))
+    await real_ground.query("UPDATE shard_heartbeats SET beat_at = now() - interval '40 seconds'")
+    assert {name: age_s > SILENT_S for name, age_s in (await beats.ages_s()).items()} == {
+        "here/0": True,
+        "unowned": False,
+    }
+    # then its place is forgotten once others own what it had
+    await real_ground.query("UPDATE virtual_shards SET pid = pid + 1")
+    assert set(await beats.ages_s()) == {"unowned"}
 
 
 async def test_transactions_go_on_after_a_place_newest_first(real_ground: PostgresGround) -> None:

@@ -170,6 +170,21 @@ def test_a_killed_role_is_restarted_under_a_new_pid_and_reported(
     assert processes_of_run(runner.run_id) == [after]
 
 
+def test_every_loss_of_a_role_that_will_be_restarted_is_reported(tmp_path: Path) -> None:
+    lost: list[str] = []
+    runner = Runner(f"test-{uuid.uuid4()}", tmp_path / "logs", on_loss=lost.append)
+    runner.start(touching(tmp_path, "one"))
+    try:
+        for _ in range(2):
+            assert eventually(healing(runner, lambda: runner.pids()["one"]))
+            before = list(lost)
+            os.kill(runner.pids()["one"][0], signal.SIGKILL)
+            assert eventually(healing(runner, lambda before=before: lost != before))  # type: ignore[misc]
+    finally:
+        runner.stop()
+    assert lost == ["one", "one"]
+
+
 def test_a_role_waiting_for_its_restart_has_no_pids(runner: Runner, tmp_path: Path) -> None:
     runner.start(touching(tmp_path, "one"))
     os.kill(runner.pids()["one"][0], signal.SIGKILL)
