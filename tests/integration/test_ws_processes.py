@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.typing import EncodableT, FieldT
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from app.bench.fanout_load import CHANNEL
 from app.embedded.loopback import free_port
@@ -56,7 +56,7 @@ class Follower:
     async def follow(self, last: int) -> None:
         """Until message `last`, over however many connections."""
         while not self.applied or self.applied[-1] < last:
-            with contextlib.suppress(ConnectionClosed, OSError):
+            with contextlib.suppress(ConnectionClosed, InvalidMessage, OSError):  # it may die at any word
                 async with self._connected() as browser:
                     await self._apply(browser, last)
 
