@@ -31,6 +31,7 @@ from ws_bridge.ports import Feed, Progress, Snapshots, Tokens
 from ws_bridge.progress import ProgressTeller
 from ws_bridge.session import CloseCode, Limits, Session
 from ws_bridge.snapshots import SnapshotDesk, SnapshotReader
+from ws_bridge.sockets import PingedConnection
 
 INBOUND_FRAMES_MAX = 4
 LOOK_EVERY_S = 1.0
@@ -66,18 +67,6 @@ class BridgeSettings:
     shares_port: bool = False
     """Several processes may listen on the port; the kernel spreads connections over them."""
     limits: Limits = field(default_factory=Limits)
-
-
-class PingedConnection(ServerConnection):
-    """Tells of every pong, also of those to pings that the library knows nothing of."""
-
-    ponged: Callable[[], None] | None = None
-
-    def acknowledge_pings(self, data: bytes) -> None:
-        """A pong has come."""
-        super().acknowledge_pings(data)
-        if self.ponged is not None:
-            self.ponged()
 
 
 class SocketWire:
