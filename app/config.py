@@ -239,6 +239,11 @@ class Settings(BaseSettings):
     alert_rules: Path | None = Field(
         None, description="Rules file (TOML) that says who hears of which alert; unset: alerts are stored and logged"
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^http://[A-Za-z0-9.-]+(:[0-9]{1,5})?$",
+        description="Where traces are sent (OTLP over HTTP, `http://host:4318`), unset: nothing is traced",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged")
 
     @classmethod

@@ -17,6 +17,7 @@ from app import exporter
 from app.config import Settings
 from app.exec_child import guarded
 from app.logs import configure_logs
+from app.untraced import leave_opentelemetry_out
 
 STOP_GRACE_S = 10.0
 INDEXER_STATUS_FILE = "indexer.json"
@@ -25,6 +26,8 @@ INDEXER_STATUS_FILE = "indexer.json"
 def serve_role(role: str, settings: Settings) -> None:
     """Run a role to its end."""
     configure_logs(settings.log_level, role=role)
+    if settings.otlp_endpoint is None:
+        leave_opentelemetry_out()
     with _exported(role, settings):
         _serve(role, settings)
 
@@ -84,6 +87,7 @@ def _become_envoy(settings: Settings) -> None:
         bridge=Endpoint(LOOPBACK, ports.bridge),
         listen=Endpoint(settings.host, ports.envoy),
         admin_port=ports.envoy_admin,
+        collector=settings.otlp_endpoint,
     )
     envoy.write_config()
     argv = envoy.argv()

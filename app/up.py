@@ -148,6 +148,7 @@ class System:
             bridge=Endpoint(host, ports.bridge),
             listen=Endpoint(host, ports.envoy),
             admin_port=ports.envoy_admin,
+            collector=self.settings.otlp_endpoint,
         )
 
     def _exporter(self) -> Role:

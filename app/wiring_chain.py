@@ -14,7 +14,7 @@ from chain.idl import load_interface
 from chain.keys import SigningKeys, load_key
 from chain.ports import AttemptLocks, Unlocked
 from chain.program import ZmartProgram
-from chain.rpc import Rpc, RpcSettings
+from chain.rpc import Asking, Rpc, RpcSettings
 from storage.attempt_locks import AttemptLocks as RedisLocks
 
 
@@ -34,7 +34,7 @@ def rpc_pool(settings: Settings) -> RpcPool:
     return RpcPool([Rpc(RpcSettings(url)) for url in settings.rpc_urls], pool)
 
 
-def chain_reader(settings: Settings, pool: RpcPool | None = None) -> ChainReader:
+def chain_reader(settings: Settings, pool: Asking | None = None) -> ChainReader:
     """A reader of every endpoint in the settings; raises ValueError for a program id that is none, or UnusableIdl."""
     interface = load_interface(settings.idl_file) if settings.idl_file is not None else None
     program = ZmartProgram.at(settings.program_id, interface)

@@ -80,6 +80,7 @@ from storage.votes import VoteReads
 if TYPE_CHECKING:  # actors come in by the roles that run them, hardened first
     from actors.directory import Failure
     from actors.messages import Answer, Asked
+    from app.tracing import Tracing
 
 READY_S_MAX = 30.0
 INBOX_POOL = 4
@@ -261,6 +262,15 @@ def _can_sign(public_key: bytes) -> bool:
     return can_sign(public_key, lambda raw: Pubkey.from_bytes(raw).is_on_curve())
 
 
+def _tracing(settings: Settings) -> Tracing | None:
+    """What makes spans; OpenTelemetry is not even loaded while nobody wants them."""
+    if settings.otlp_endpoint is None:
+        return None
+    from app.tracing import Tracing
+
+    return Tracing(settings.otlp_endpoint, "zmart-grpc")
+
+
 @asynccontextmanager
 async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[GrpcServer]:
     """The gRPC server; it binds once every virtual shard has an owner, or after 30 s all the same."""
@@ -268,13 +278,17 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     hardening.forbid_admin_start()
     router = Router(settings.ports.actor_admin)
     router.directory.start()
-    breakers = Breakers(settings)
+    breakers, tracing = Breakers(settings), _tracing(settings)
     database = await database_pool(
-        database_url(settings), settings.database_pool, "zmart-grpc", guard=breakers.asking_database
+        database_url(settings),
+        settings.database_pool,
+        "zmart-grpc",
+        guard=breakers.asking_database,
+        span=tracing.sql if tracing else None,
     )
     inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox")
     pool = rpc_pool(settings)
-    reader = chain_reader(settings, pool)
+    reader = chain_reader(settings, tracing.asking(pool) if tracing else pool)
     probed = Probed(settings, database, reader, pool, breakers.states)
     accounts = Accounts(reader)
     tallies = TallyWatch(settings, database)
@@ -282,7 +296,8 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     limits, counts = call_limits(settings, breakers)
     nonces = RedisNonces(redis_url(settings))
     parts = Parts(
-        router=router,
+        router=tracing.commands(router) if tracing else router,
+        tracing=tracing,
         accounts=accounts,
         positions=IndexedPositions(PositionTable(database), accounts),
         book=Book(MarketReads(database), tallies.was_read),
@@ -331,3 +346,5 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         await nonces.close()
         await database.close()
         await inbox_database.close()
+        if tracing:
+            await tracing.close()

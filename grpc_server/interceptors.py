@@ -211,10 +211,12 @@ def chain(
     revocations: Revocations,
     limits: Limits,
     measuring: Interceptor,
+    tracing: Interceptor | None = None,
 ) -> Sequence[Interceptor]:
     """All of them in order: authenticate, then limit, then route (T69)."""
     identities = Identities(doorkeeper, revocations, limits.count_denied)
-    return (RequestIds(new_id), measuring, in_flight, Errors(new_id), Deadlines(), identities, limits)
+    traced = (tracing,) if tracing else ()
+    return (RequestIds(new_id), *traced, measuring, in_flight, Errors(new_id), Deadlines(), identities, limits)
 
 
 async def end(context: Context, cause: Problem | Exception) -> None:

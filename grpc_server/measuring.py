@@ -41,7 +41,7 @@ class Measuring:
                 yield
                 status = "OK"
             except AbortError:
-                status = _STATUS_NAMES.get(_number(context.code()), "UNKNOWN")
+                status = status_name(context)
                 raise
             except asyncio.CancelledError:
                 status = "CANCELLED"
@@ -53,6 +53,11 @@ class Measuring:
                 self._traffic.note(status)
 
         return measured
+
+
+def status_name(context: Context) -> str:
+    """The status that a call was ended with."""
+    return _STATUS_NAMES.get(_number(context.code()), "UNKNOWN")
 
 
 def _number(code: Any) -> int:

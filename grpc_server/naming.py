@@ -59,6 +59,16 @@ def name_market(request: Any) -> None:
         structlog.contextvars.bind_contextvars(market_id=market_id)
 
 
+def trace_headers(context: Context) -> dict[str, str]:
+    """The caller's `traceparent` and `tracestate`, where it is one that we follow."""
+    metadata = context.invocation_metadata() or ()
+    _, traceparent = _given(metadata)
+    if trace_id_of(traceparent) is None:
+        return {}
+    states = [str(value) for name, value in metadata if name == "tracestate"]
+    return {TRACEPARENT_KEY: traceparent, "tracestate": ",".join(states)}
+
+
 def trace_id_of(traceparent: str) -> str | None:
     """The 32 hex digits of the trace, None for a header that does not follow W3C Trace Context."""
     if not traceparent or len(traceparent) > TRACEPARENT_LENGTH_MAX:

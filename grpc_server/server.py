@@ -156,6 +156,8 @@ class Parts:
     """Whether 32 bytes are the key of somebody who can sign."""
     webhooks: Webhooks | None = None
     """None: webhooks are not served."""
+    tracing: interceptors.Interceptor | None = None
+    """What makes a span of each call; None: nothing does."""
     verifies: Verifies = verifies
     """Whether (public key, signature, message) fit."""
 
@@ -222,7 +224,7 @@ def build_server(parts: Parts, settings: ServerSettings) -> GrpcServer:
     in_flight = interceptors.InFlight(settings.in_flight_max)
     traffic = Traffic(parts.monotonic_s)
     chain = interceptors.chain(
-        parts.new_id, in_flight, parts.doorkeeper, parts.revocations, parts.limits, Measuring(traffic)
+        parts.new_id, in_flight, parts.doorkeeper, parts.revocations, parts.limits, Measuring(traffic), parts.tracing
     )
     server = grpc.aio.server(options=OPTIONS)
     adoption = Adoption(parts.router, parts.accounts, parts.book, parts.monotonic_s)

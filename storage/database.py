@@ -16,6 +16,8 @@ IDLE_CONNECTION_S = 300.0
 CLOSE_TIMEOUT_S = 5.0
 
 Guard = Callable[[], contextlib.AbstractContextManager[None]]
+Spans = Callable[[str], contextlib.AbstractContextManager[None]]
+"""What a named statement is done inside of."""
 
 
 class OpenTransaction:
@@ -69,12 +71,46 @@ class Database:
                 await self._pool.close()
 
 
+class SpannedTransaction(OpenTransaction):
+    """The same with each statement inside a span."""
+
+    def __init__(self, inner: OpenTransaction, span: Spans) -> None:
+        super().__init__(inner._connection)
+        self._span = span
+
+    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+        """The rows of the named statement."""
+        with self._span(name):
+            return await super().fetch(name, *arguments)
+
+
+class SpannedDatabase(Database):
+    """The same with each statement and each transaction inside a span, waiting for a connection included."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", close_timeout_s: float, guard: Guard, span: Spans) -> None:
+        super().__init__(pool, close_timeout_s, guard)
+        self._span = span
+
+    async def fetch(self, name: str, *arguments: Any) -> list[Any]:
+        """The rows of the named statement."""
+        with self._span(name):
+            return await super().fetch(name, *arguments)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[OpenTransaction]:
+        """Open a transaction."""
+        with self._span("transaction"):
+            async with super().transaction() as opened:
+                yield SpannedTransaction(opened, self._span)
+
+
 async def database_pool(
     database_url: str,
     size: int,
     application_name: str = "zmart",
     close_timeout_s: float = CLOSE_TIMEOUT_S,
     guard: Guard = contextlib.nullcontext,
+    span: Spans | None = None,
 ) -> Database:
     """At most `size` connections to the database; does not connect yet."""
     pool = asyncpg.create_pool(
@@ -89,6 +125,8 @@ async def database_pool(
         server_settings={**SHARED_SETTINGS, "application_name": application_name},
         **KEPT_STATEMENTS,
     )
+    if span is not None:
+        return SpannedDatabase(await pool, close_timeout_s, guard, span)
     return Database(await pool, close_timeout_s, guard)
 
 

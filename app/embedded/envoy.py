@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from app.embedded.envoy_tracing import traced
 from app.embedded.loopback import LOOPBACK, free_port, run_probe
 from app.embedded.wheels import program
 from app.runner import NotReady, Role
@@ -43,8 +44,12 @@ class EmbeddedEnvoy:
         listen: Endpoint | None = None,
         admin_port: int | None = None,
         stream_idle_timeout_s: int = STREAM_IDLE_TIMEOUT_S,
+        collector: str | None = None,
     ) -> None:
-        """`listen` defaults to a free port of the loopback, and so does the admin port."""
+        """`listen` defaults to a free port of the loopback, and so does the admin port.
+
+        `collector` is where spans go (OTLP over HTTP, http://host:port); None: nothing is traced.
+        """
         self.data_dir = data_dir.absolute()
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.listen = listen or Endpoint(LOOPBACK, free_port())
@@ -52,6 +57,7 @@ class EmbeddedEnvoy:
         self.config_file = self.data_dir / "envoy.yaml"
         self._upstreams = grpc, bridge
         self._stream_idle_timeout_s = stream_idle_timeout_s
+        self._collector = collector
 
     @property
     def url(self) -> str:
@@ -96,6 +102,7 @@ class EmbeddedEnvoy:
             "DESCRIPTORS": DESCRIPTORS,
             "CONSOLE": CONSOLE,
             "ORIGINS": ORIGINS,
+            **traced(self._collector),
         }
         # A dollar sign before a name in braces that is not ours stops here, not inside Envoy.
         self.config_file.write_text(Template(TEMPLATE.read_text()).substitute(values))

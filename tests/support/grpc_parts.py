@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -341,8 +341,9 @@ async def served(
     alerts: AlertBook | None = None,
     bookmark_s: float = 15.0,
     per_min: Mapping[Tier, int] | None = None,
+    around: Callable[[Parts], Parts] = lambda parts: parts,
 ) -> AsyncIterator[Served]:
-    """A started server; stopped without grace at the end."""
+    """A started server; stopped without grace at the end. `around` may put other parts around these."""
     revocations = Revoked()
     clock, town, accounts, positions = Clock(), Town(), Accounts(), Positions()
     events, desk, aggregations = EventRows(), Desk(), AggregationRows()
@@ -388,7 +389,7 @@ async def served(
         signer=SIGNER,
     )
     settings = ServerSettings(b"p" * 32, "127.0.0.1", port, reflection, in_flight_max, bookmark_s)
-    server = build_server(parts, settings)
+    server = build_server(around(parts), settings)
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
