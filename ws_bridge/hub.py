@@ -6,6 +6,7 @@ connection together.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from ws_bridge.packets import Packet
 from ws_bridge.parcels import Numbered, Parcel, numbered, parcels
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.snapshots import SnapshotDesk
+
+EPOCHS_KNOWN_MAX = 16
 
 
 class Member(Protocol):
@@ -46,6 +49,7 @@ class Hub:
         self._desk, self.history, self._encode = desk, history, encode
         self._topics: dict[str, dict[Member, None]] = {}
         self._members: dict[Member, None] = {}
+        self._epochs: deque[str] = deque(maxlen=EPOCHS_KNOWN_MAX)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -90,6 +94,7 @@ class Hub:
     def remember(self, entries: Iterable[FeedEntry]) -> None:
         """Messages from before the first connection, for clients that had them from another process."""
         for entry in entries:
+            self._is_restored(entry)
             self.history.record(numbered(entry, self._encode))
 
     def deliver(self, batch: Batch) -> None:
@@ -100,7 +105,8 @@ class Hub:
     def distribute(self, batch: Batch) -> tuple[Member, ...]:
         """Hand over what one tick brought; who has to be flushed. Whoever flushes earlier changes no order."""
         touched: dict[Member, None] = {}
-        if batch.history_lost:
+        restored = [entry for entry in batch.entries if self._is_restored(entry)]
+        if restored or batch.history_lost:
             self._lose_history(touched)
         for channel, messages in self._encoded(batch.entries).items():
             self._desk.outdate(channel)
@@ -118,6 +124,16 @@ class Hub:
         for member in tuple(self._topics.get(channel, ())):
             member.unnumbered(channel, told)
             member.flush()
+
+    def _is_restored(self, entry: FeedEntry) -> bool:
+        """Whether its epoch is a new one: the database was restored, which concerns silent channels too.
+
+        One that is known is not new again: a late message of the former epoch must not have everybody start over twice.
+        """
+        if entry.epoch in self._epochs:
+            return False
+        self._epochs.append(entry.epoch)
+        return len(self._epochs) > 1
 
     def _lose_history(self, touched: dict[Member, None]) -> None:
         metrics.HISTORY_LOSSES.inc()
