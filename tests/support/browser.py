@@ -66,6 +66,8 @@ def browser(tmp_path: Path) -> Browser:
     """A browser; without one the test is skipped, except in CI, which installs it or says why it could not."""
     found = os.environ.get("ZMART_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        assert not os.environ.get("CI") or os.environ.get("ZMART_WITHOUT_BROWSER"), f"CI needs one of {', '.join(NAMES)}"
+        assert not os.environ.get("CI") or os.environ.get("ZMART_WITHOUT_BROWSER"), (
+            f"CI needs one of {', '.join(NAMES)}"
+        )
         pytest.skip("no Chromium here; Debian has it as chromium-headless-shell")
     return Browser(found, tmp_path / "profile")
