@@ -1,9 +1,9 @@
 """`zmart bench soak`: a bridge for half an hour under clients that come and go, then with some that read nothing.
 
-A thousand connections, half of them on one market; two updates a second; ten of the oldest are replaced every second,
-so that all have gone after a hundred. The baseline is the bridge's own memory at the beginning: the ratio is that of
-the last tenth to that of the second tenth (the first fills caches and history), and 1 is flat. Memory over time is in
-`runs`.
+A thousand connections, about half of them on one market; two updates a second; ten of the oldest are replaced every
+second, so that all have gone after a hundred. The baseline is the bridge's own memory at the beginning: the ratio is
+that of the last tenth to that of the second tenth (the first fills caches and history), and 1 is flat. Memory over time
+is in `runs`.
 
 The case `stuck` follows in the same process: twenty more clients subscribe and never read while messages are 2 KiB, ten
 at a time. It tells when the last of them was ended, what the process grew, and what the others had to wait meanwhile.
