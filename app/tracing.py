@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from typing import TypeVar
 
 import structlog
-from grpc.aio import AbortError
 from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -30,7 +29,7 @@ from domain.commands import Command
 from domain.outcomes import Outcome
 from grpc_server import Outage
 from grpc_server.interceptors import Context
-from grpc_server.measuring import status_name
+from grpc_server.measuring import ended_with
 from grpc_server.methods import Policy
 from grpc_server.naming import trace_headers
 from grpc_server.ports import CommandRouter
@@ -67,15 +66,11 @@ class Tracing:
         @asynccontextmanager
         async def traced(context: Context) -> AsyncIterator[None]:
             span = self._begin_call(name, context)
-            status = "UNKNOWN"
+            status = "OK"
             try:
                 yield
-                status = "OK"
-            except AbortError:
-                status = status_name(context)
-                raise
-            except asyncio.CancelledError:
-                status = "CANCELLED"
+            except BaseException as error:
+                status = ended_with(error, context)
                 raise
             finally:
                 _end_call(span, status)

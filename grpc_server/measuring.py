@@ -36,15 +36,11 @@ class Measuring:
         async def measured(context: Context) -> AsyncIterator[None]:
             started.inc()
             begun_s = perf_counter()
-            status = "UNKNOWN"
+            status = "OK"
             try:
                 yield
-                status = "OK"
-            except AbortError:
-                status = status_name(context)
-                raise
-            except asyncio.CancelledError:
-                status = "CANCELLED"
+            except BaseException as error:
+                status = ended_with(error, context)
                 raise
             finally:
                 if status not in took:
@@ -55,9 +51,11 @@ class Measuring:
         return measured
 
 
-def status_name(context: Context) -> str:
-    """The status that a call was ended with."""
-    return _STATUS_NAMES.get(_number(context.code()), "UNKNOWN")
+def ended_with(error: BaseException, context: Context) -> str:
+    """The name of the status that a call has when this ends it: its own when it was aborted."""
+    if isinstance(error, AbortError):
+        return _STATUS_NAMES.get(_number(context.code()), "UNKNOWN")
+    return "CANCELLED" if isinstance(error, asyncio.CancelledError) else "UNKNOWN"
 
 
 def _number(code: Any) -> int:
