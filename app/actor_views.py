@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import click
 import grpc
@@ -10,7 +11,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Column, Table
 
-from app.operator_door import ANSWER_S_MAX, PAGE_SIZE, Door, line_of, sentence
+from app.operator_door import ANSWER_S_MAX, Door, line_of, pages, sentence
 from zmart.v1 import ops_service_pb2 as pb
 from zmart.v1.ops_service_pb2_grpc import OpsServiceStub
 
@@ -36,17 +37,8 @@ def transactions(
     channel: grpc.Channel, door: Door, wanted: pb.ListTransactionsRequest, limit: int
 ) -> list[pb.Transaction]:
     """Up to `limit` transactions, newest first, page by page."""
-    stub, found = OpsServiceStub(channel), list[pb.Transaction]()
-    request = pb.ListTransactionsRequest()
-    request.CopyFrom(wanted)
-    request.page_size = min(limit, PAGE_SIZE)
-    while len(found) < limit:
-        page = stub.ListTransactions(request, metadata=door.metadata, timeout=ANSWER_S_MAX)
-        found += page.transactions
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            break
-    return found[:limit]
+    found = pages(OpsServiceStub(channel).ListTransactions, door, wanted, limit)
+    return list(islice((each for page in found for each in page.transactions), limit))
 
 
 def seen(door: Door, market: str) -> Sequence[Message]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import click
 import grpc
 
-from app.operator_door import ANSWER_S_MAX, PAGE_SIZE, Door, line_of, sentence
+from app.operator_door import ANSWER_S_MAX, Door, line_of, pages, sentence
 from zmart.v1 import ops_service_pb2 as pb
 from zmart.v1.ops_service_pb2_grpc import OpsServiceStub
 
@@ -47,17 +48,8 @@ def listing(door: Door, wanted: pb.ListAlertsRequest) -> Sequence[pb.Alert]:
 
 def listed(channel: grpc.Channel, door: Door, wanted: pb.ListAlertsRequest, limit: int) -> list[pb.Alert]:
     """Up to `limit` alerts, newest first, page by page."""
-    stub, found = OpsServiceStub(channel), list[pb.Alert]()
-    request = pb.ListAlertsRequest()
-    request.CopyFrom(wanted)
-    request.page_size = min(limit, PAGE_SIZE)
-    while len(found) < limit:
-        page = stub.ListAlerts(request, metadata=door.metadata, timeout=ANSWER_S_MAX)
-        found += page.alerts
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            break
-    return found[:limit]
+    found = pages(OpsServiceStub(channel).ListAlerts, door, wanted, limit)
+    return list(islice((each for page in found for each in page.alerts), limit))
 
 
 def marked(channel: grpc.Channel, door: Door, acknowledge: str | None, resolve: str | None) -> Iterator[pb.Alert]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import click
 import grpc
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from app.operator_door import ANSWER_S_MAX, PAGE_SIZE, Door, line_of
+from app.operator_door import Door, line_of, pages
 from zmart.v1 import market_pb2
 from zmart.v1 import market_service_pb2 as pb
 from zmart.v1.market_service_pb2_grpc import MarketServiceStub
@@ -18,15 +19,8 @@ from zmart.v1.market_service_pb2_grpc import MarketServiceStub
 
 def listed(channel: grpc.Channel, door: Door, state: str, limit: int) -> list[market_pb2.Market]:
     """Up to `limit` markets, newest first, page by page."""
-    stub, found = MarketServiceStub(channel), list[market_pb2.Market]()
-    request = pb.ListMarketsRequest(state=state, page_size=min(limit, PAGE_SIZE))
-    while len(found) < limit:
-        page = stub.ListMarkets(request, metadata=door.metadata, timeout=ANSWER_S_MAX)
-        found += page.markets
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            break
-    return found[:limit]
+    found = pages(MarketServiceStub(channel).ListMarkets, door, pb.ListMarketsRequest(state=state), limit)
+    return list(islice((each for page in found for each in page.markets), limit))
 
 
 def due(markets: Sequence[market_pb2.Market]) -> list[market_pb2.Market]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,22 @@ class Door:
 
     target: str
     metadata: tuple[tuple[str, str], ...]
+
+
+def pages(method: Callable[..., Any], door: Door, wanted: Message, limit: int) -> Iterator[Any]:
+    """The answers of a listing RPC, page after page, each asked for when it is looked at; `limit` sizes the pages.
+
+    Take no more than `limit` of what is in them. Raises grpc.RpcError.
+    """
+    request: Any = type(wanted)()
+    request.CopyFrom(wanted)
+    request.page_size = min(limit, PAGE_SIZE)
+    while True:
+        page = method(request, metadata=door.metadata, timeout=ANSWER_S_MAX)
+        yield page
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return
 
 
 def door_of(settings: Settings, target: str | None) -> Door:
