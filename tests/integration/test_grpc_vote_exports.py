@@ -66,14 +66,21 @@ async def test_what_comes_in_while_an_export_runs_is_not_in_it(
     people = [Person() for _ in range(5)]
     for person in people:
         await like(running, person)
-    parts = aiter(VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=MARKET)))
-    first = await anext(parts)
-    running.town.logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL)
-    await on_chain(running, people[4])
-    await like(running, Person())
-    running.town.logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL)
-    rest = b"".join([part.lines async for part in parts])
-    lines = [json.loads(line) for line in (first.lines + rest).splitlines()]
+    logs, turned = running.town.logs, []
+    second = logs.kept[1].entry.place
+
+    async def come_in(after: tuple[int, str] | None) -> None:
+        if after != second or turned:
+            return
+        turned.append(after)
+        logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL)
+        await on_chain(running, people[4])
+        await like(running, Person())
+        logs.publish(running.town.markets[MARKET], VoteType.PROPOSAL)
+
+    monkeypatch.setattr(logs, "turned", come_in)
+    lines = await exported(running)
+    assert turned, "something came in between the first page and the second"
     assert [line["kind"] for line in lines] == ["header", *["vote"] * 5, "aggregation", "end"]
     assert {line["standing"] for line in lines[1:6]} == {"counted"}
 
@@ -131,11 +138,16 @@ async def test_an_outage_in_the_middle_leaves_an_export_without_its_end(
     monkeypatch.setattr(exports, "PAGE", 1)
     for _ in range(3):
         await like(running, Person())
-    parts = aiter(VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=MARKET)))
-    lines = (await anext(parts)).lines
-    running.town.logs.outage = BookUnavailable("gone")
+    first = running.town.logs.kept[0].entry.place
+
+    async def break_off(after: tuple[int, str] | None) -> None:
+        if after == first:
+            raise BookUnavailable("gone")
+
+    monkeypatch.setattr(running.town.logs, "turned", break_off)
+    lines = b""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for part in parts:
+        async for part in VoteServiceStub(running.channel).ExportVotes(pb.ExportVotesRequest(market_id=MARKET)):
             lines += part.lines
     assert failure_of(caught.value).info.reason == "DATABASE_UNAVAILABLE"
-    assert b'"kind":"end"' not in lines
+    assert [json.loads(line)["kind"] for line in lines.splitlines()] == ["header", "vote"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,7 +16,11 @@ Place = tuple[int, str]
 
 
 class VoteLogs:
-    """All logs; `pages` counts what was read of them, and a test may alter what is kept."""
+    """All logs; `pages` counts what was read of them, and a test may alter what is kept.
+
+    `turned` is awaited before a page of entries is read, with the place that the page comes after: a test that wants
+    something to happen in the middle of a reading does it there, whatever else runs ahead.
+    """
 
     def __init__(self) -> None:
         self.kept: list[LoggedVote] = []
@@ -24,6 +28,7 @@ class VoteLogs:
         self.pages = 0
         self.alerts: list[AlertNote] = []
         self.outage: Exception | None = None
+        self.turned: Callable[[Place | None], Awaitable[None]] = _turned
 
     def put(self, entry: LogEntry, fate: Fate = Fate.COUNTED) -> LogEntry | None:
         """Keep a vote, in the place of its wallet's vote before if it counts; that one is returned."""
@@ -72,6 +77,7 @@ class VoteLogs:
     async def entries(
         self, market_id: MarketId, vote_type: VoteType, after: Place | None, limit: int, as_of: int
     ) -> Sequence[LoggedVote]:
+        await self.turned(after)
         logged = [self._as_of(vote, as_of) for vote in self.kept if vote.fate is not Fate.LATE]
         return self._page((vote for vote in logged if vote.entry.market_version <= as_of), market_id, vote_type, after)[
             :limit
@@ -119,6 +125,10 @@ class VoteLogs:
         if successor is None or successor.entry.market_version <= version:
             return vote
         return replace(vote, fate=Fate.COUNTED, superseded_by=None)
+
+
+async def _turned(after: Place | None) -> None:
+    """Nothing happens between two pages."""
 
 
 def _same_voter(vote: LoggedVote, entry: LogEntry) -> bool:
