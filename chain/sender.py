@@ -112,6 +112,11 @@ class Sender:
         self._refusals: OrderedDict[str, str] = OrderedDict()
         """What nodes said of bytes that another node might hold: the reason, should they expire."""
 
+    @property
+    def holds_transitions_back(self) -> bool:
+        """Whether the breaker of state transitions is open: it has opened and no probe has succeeded since."""
+        return self._gate.is_open
+
     async def run(self, wake: asyncio.Event, on_settled: Callable[[Settlement], None]) -> None:
         """Drive everything that is open, until cancelled; a chain that does not answer is waited for.
 

@@ -7,6 +7,10 @@ import asyncio
 import selectors
 from typing import Any
 
+RESOLUTION_S = 1e-6
+"""The loop runs what is due within this. After half a year a float does not tell the usual 1e-9 s apart any more, and
+what is due right now would never run."""
+
 
 class NothingLeftToHappen(AssertionError):
     """Every task waits and nothing is due: a real program would hang here."""
@@ -31,6 +35,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._instantly = _Instantly()
         super().__init__(self._instantly)
+        self._clock_resolution = RESOLUTION_S
 
     def time(self) -> float:
         return self._instantly.now_s
