@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from actors.context import SLICE_S, Context, own_name
 from actors.frames import SealedPickle
@@ -31,10 +31,16 @@ __all__ = ["Directory", "Failure", "NotReached", "OutcomeUnknown", "Overloaded"]
 
 
 class Directory:
-    """Routes commands to shards. Belongs to one event loop, but for the thread that hears where shards are."""
+    """Routes commands to shards. Belongs to one event loop, but for the thread that hears where shards are.
 
-    def __init__(self, admin_port: int, sealed: SealedPickle) -> None:
+    `traceparent` tells the span that asks, where calls are traced; it travels with the command.
+    """
+
+    def __init__(
+        self, admin_port: int, sealed: SealedPickle, traceparent: Callable[[], str | None] | None = None
+    ) -> None:
         self._admin_port = admin_port
+        self._traceparent = traceparent
         self._sealed = sealed
         self._lock = threading.Lock()
         self._places: dict[str, Moved] = {}
@@ -74,7 +80,7 @@ class Directory:
             try:
                 link = await self._link_for(virtual_shard(command.market_id), expires_at_s)
                 future: asyncio.Future[Answer] = self._loop.create_future()
-                link.put(Waiting(command, future, expires_at_s, size_bytes(command)))
+                link.put(self._waiting(command, future, expires_at_s))
                 answer = await future
             except (NotReached, Overloaded) as failure:
                 raise _honest(failure, in_doubt=in_doubt) from failure
@@ -127,10 +133,14 @@ class Directory:
             return link
         future: asyncio.Future[Answer] = self._loop.create_future()
         try:
-            link.put(Waiting(command, future, expires_at_s, size_bytes(command)))
+            link.put(self._waiting(command, future, expires_at_s))
         except (Overloaded, NotReached) as failure:
             return failure
         return future
+
+    def _waiting(self, command: Asked, future: asyncio.Future[Answer], expires_at_s: float) -> Waiting:
+        traceparent = self._traceparent() if self._traceparent is not None else None
+        return Waiting(command, future, expires_at_s, size_bytes(command), traceparent)
 
     async def _link_for(self, vshard: int, expires_at_s: float) -> Link:
         while time.monotonic() < expires_at_s and not self._stopping.is_set():
@@ -170,7 +180,7 @@ class Directory:
                 return  # told again, or too late
             self._places[moved.slot] = moved
             if moved.slot not in self._links and self._loop is not None:
-                self._links[moved.slot] = Link(self, moved.slot, self._sealed)
+                self._links[moved.slot] = Link(self, moved.slot, self._sealed, is_traced=self._traceparent is not None)
         self._have_waiters_look()
 
     def _have_waiters_look(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,17 @@ import structlog
 from actors.context import own_name
 from actors.frames import SealedPickle
 from actors.line import Line
-from actors.messages import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Answer, Asked, Batch, Moved, Result, WrongOwner
+from actors.messages import (
+    BATCH_BYTES_MAX,
+    BATCH_COMMANDS_MAX,
+    Answer,
+    Asked,
+    Batch,
+    Moved,
+    Result,
+    TracedBatch,
+    WrongOwner,
+)
 from domain.commands import CastVote, DescribeMarket
 
 log = structlog.get_logger("link")
@@ -73,6 +83,7 @@ class Waiting:
     future: asyncio.Future[Answer]
     expires_at_s: float
     size_bytes: int = field(default=COMMAND_BYTES)
+    traceparent: str | None = None
 
 
 class Places(Protocol):
@@ -94,8 +105,9 @@ class Places(Protocol):
 class Link:
     """Carries commands to one slot, one batch in flight at a time. Belongs to one event loop."""
 
-    def __init__(self, places: Places, slot: str, sealed: SealedPickle) -> None:
+    def __init__(self, places: Places, slot: str, sealed: SealedPickle, *, is_traced: bool = False) -> None:
         self._places = places
+        self._is_traced = is_traced
         self._slot = slot
         self._gateway = own_name(slot)
         self._line = Line(sealed)
@@ -168,13 +180,14 @@ class Link:
         self._batch_id += 1
         until_s = max(waiting.expires_at_s for waiting in batch)
         commands = tuple(waiting.command for waiting in batch)
+        asked_by = _asked_by(batch) if self._is_traced else ()
         patience_s = REPLY_S_MIN
         while (now_s := time.monotonic()) < until_s:
             place = self._places.place(self._slot)
             if place is None:
                 await self._places.news(min(now_s + REPLY_S_MIN, until_s))
                 continue
-            message = Batch(self._gateway, self._batch_id, place.epochs, commands)
+            message = self._message(place.epochs, commands, asked_by)
             result = await self._exchange(place, message, min(now_s + patience_s, until_s))
             if result is not None:
                 return result
@@ -183,6 +196,11 @@ class Link:
                     patience_s = min(2 * patience_s, REPLY_S_MAX)
                 await self._lose(now_s + patience_s)
         return None
+
+    def _message(self, epochs: Mapping[int, int], commands: tuple[Asked, ...], asked_by: tuple[str, ...]) -> Batch:
+        if asked_by:
+            return TracedBatch(self._gateway, self._batch_id, epochs, commands, asked_by)
+        return Batch(self._gateway, self._batch_id, epochs, commands)
 
     async def _exchange(self, place: Moved, batch: Batch, until_s: float) -> Result | None:
         """The result of this batch, or None when time is up, the connection is lost, or the slot has moved."""
@@ -203,6 +221,11 @@ class Link:
             _reject_all(batch, OutcomeUnknown if self._sent else NotReached)
         else:
             _resolve_all(batch, result.answers if self._sent == 1 else _doubted(result.answers))
+
+
+def _asked_by(batch: Sequence[Waiting]) -> tuple[str, ...]:
+    """Each span once: a call with a thousand commands is one."""
+    return tuple(dict.fromkeys(waiting.traceparent for waiting in batch if waiting.traceparent is not None))
 
 
 def _doubted(answers: Sequence[Answer]) -> Sequence[Answer]:

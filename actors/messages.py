@@ -64,6 +64,14 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedBatch(Batch):
+    """A batch of whose commands some are traced. A class of its own, so that other batches are not a byte longer."""
+
+    asked_by: tuple[str, ...]
+    """The W3C `traceparent` of each span that asked for one or more of the commands."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The answers to one batch, in order."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from domain.commands import CastVote, RecordChainVote
@@ -40,6 +40,7 @@ __all__ = [
     "JournalTransaction",
     "Merge",
     "RecordedVote",
+    "Spans",
     "Standing",
 ]
 
@@ -150,4 +151,14 @@ class Journal(Protocol):
 
     async def close(self) -> None:
         """End the session, which frees the locks."""
+        ...
+
+
+class Spans(Protocol):
+    """Makes spans, where somebody wants traces; without it nothing is asked or made."""
+
+    def work(
+        self, name: str, attributes: Mapping[str, str | int], asked_by: Sequence[str] = ()
+    ) -> AbstractContextManager[None]:
+        """A span around a piece of work that no call waits inside of; `asked_by` are the `traceparent`s it is for."""
         ...

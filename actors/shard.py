@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -33,12 +34,13 @@ from actors.messages import (
     Result,
     ShardBooted,
     StartShard,
+    TracedBatch,
     WorkPlanned,
     WorkSettled,
 )
 from actors.metrics import SHARD_LAG_S, note_batch
 from actors.nursery import LOSSES_HEARD
-from actors.ports import Journal
+from actors.ports import Journal, Spans
 from actors.shard_core import SETTLEMENTS_MAX, ShardCore, ShardSettings
 from actors.troubles import shard_restarting
 from domain.deadlines import ClockName
@@ -57,6 +59,8 @@ ANNOUNCE_S = 0.05
 GATEWAYS_MAX = 64
 """Gateways whose last result is kept for a repeat; the one that was silent longest leaves first."""
 
+_UNTRACED: AbstractContextManager[None] = nullcontext()
+
 log = structlog.get_logger("shard")
 _T = TypeVar("_T")
 
@@ -72,6 +76,7 @@ class ShardParts:
 
     connect: Callable[[], Awaitable[Journal]]
     settings: ShardSettings
+    spans: Spans | None = None
 
 
 class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
@@ -82,6 +87,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._loop = uvloop.new_event_loop()
         self._core: ShardCore | None = None
         self._journal: Journal | None = None
+        self._spans: Spans | None = None
         self._channel: Channel | None = None
         self._slot = ""
         self._agent: Any = None
@@ -133,7 +139,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self.send(sender, Pong(0, os.getpid()))  # so that a start that hangs can be ended by pid
         try:
             parts: ShardParts = resolve(start.factory)(start)
-            self._slot = start.slot
+            self._slot, self._spans = start.slot, parts.spans
             self._restarts, self._recent_losses = start.attempt - 1, start.recent_losses
             self._journal = self._run(parts.connect())
             self._core = ShardCore(self._journal, parts.settings)
@@ -200,9 +206,17 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
     def _carry_out(self, batch: Batch) -> Result:
         assert self._core is not None
         begun_s = time.perf_counter()
-        answers = self._run(self._core.handle(batch))
+        with self._spanned(batch):
+            answers = self._run(self._core.handle(batch))
         note_batch(batch.commands, answers, time.perf_counter() - begun_s)
         return Result(batch.batch_id, answers)
+
+    def _spanned(self, batch: Batch) -> AbstractContextManager[None]:
+        """A span around a batch that somebody traces: one for all, for its statements are for all."""
+        if self._spans is None or not isinstance(batch, TracedBatch):
+            return _UNTRACED
+        attributes: dict[str, str | int] = {"zmart.commands": len(batch.commands), "zmart.slot": self._slot}
+        return self._spans.work("shard batch", attributes, batch.asked_by)
 
     def _hear(self, news: ChainNews) -> None:
         if self._core is None:

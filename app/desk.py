@@ -16,7 +16,8 @@ from actors.messages import ChainNews, WorkSettled
 from app import clock
 from app.alarmed_store import AlarmedStore
 from app.config import Settings
-from app.wiring_chain import attempt_locks, chain_reader, fee_settings, signing_keys
+from app.wiring import tracing_of
+from app.wiring_chain import attempt_locks, chain_reader, fee_settings, rpc_pool, signing_keys
 from chain.checks import Misfit, authority_misfits, cluster_misfits
 from chain.client import ChainReader, ConfigMissing
 from chain.endpoints import RpcPool
@@ -55,15 +56,17 @@ class Desk:
         self._database_url = database_url
         self._sleep = sleep
         self._config: ChainConfig | None = None
+        self._tracing = tracing_of(settings, "zmart-chain-agent")
 
     async def run(self, wake: asyncio.Event, publish: Callable[[News], None]) -> None:
         """Work until cancelled."""
-        database = await database_pool(self._database_url, POOL_MAX, "zmart-chain-agent")
+        span = self._tracing.sql if self._tracing else None
+        database = await database_pool(self._database_url, POOL_MAX, "zmart-chain-agent", span=span)
         store = AlarmedStore(database, self._settings)
         try:
-            keys, reader = await self._opened(store)
+            keys, reader, pool = await self._opened(store)
             try:
-                await self._work(reader, keys, store, wake, publish)
+                await self._work(reader, pool, keys, store, wake, publish)
             finally:
                 await reader.close()
         finally:
@@ -72,6 +75,7 @@ class Desk:
     async def _work(
         self,
         reader: ChainReader,
+        pool: RpcPool,
         keys: SigningKeys,
         store: PostgresTransactionStore,
         wake: asyncio.Event,
@@ -80,21 +84,23 @@ class Desk:
         await self._until_fit(store, lambda: cluster_misfits(reader, self._settings.genesis_hash))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(reader, keys, store, publish))
-            if isinstance(reader.rpc, RpcPool):
-                tasks.create_task(reader.rpc.watch())
+            tasks.create_task(pool.watch())
             # Clock and GlobalConfig are read meanwhile: votes are taken whether or not anything can be sent.
             await self._until_fit(store, lambda: authority_misfits(reader, keys))
             async with attempt_locks(self._settings, tasks) as locks:
-                sender = Sender(reader, keys, store, fees=fee_settings(self._settings), locks=locks)
+                fees = fee_settings(self._settings)
+                sender = Sender(reader, keys, store, fees=fees, locks=locks, spans=self._tracing)
                 await sender.run(wake, lambda settlement: _settled(settlement, publish))
 
     # --- what does not fit ----------------------------------------------------------------------------------------
 
-    async def _opened(self, store: PostgresTransactionStore) -> tuple[SigningKeys, ChainReader]:
+    async def _opened(self, store: PostgresTransactionStore) -> tuple[SigningKeys, ChainReader, RpcPool]:
         """Keys and reader as the settings describe them, once they can be made."""
         while True:
             try:
-                return signing_keys(self._settings), chain_reader(self._settings)
+                keys, pool = signing_keys(self._settings), rpc_pool(self._settings)
+                asking = self._tracing.asking(pool) if self._tracing else pool
+                return keys, chain_reader(self._settings, asking), pool
             except KeyFileError as fault:
                 mend = "Correct ZMART_BACKEND_KEYPAIR or ZMART_ADMIN_KEYPAIR, or the file."
                 misfit = Misfit("key file", str(fault), mend)

@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry: of a call, of what it asks actors, of its SQL and of its requests to the chain.
+"""Spans for OpenTelemetry: of a call, of work for many of them, of SQL, of what actors and the chain are asked.
 
 The only file that imports OpenTelemetry, and itself imported only when `ZMART_OTLP_ENDPOINT` is set. No span has an
 argument, a header or an exception's text in it: none can carry a secret. The SDK's own variables (OTEL_TRACES_SAMPLER,
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
-from typing import TypeVar
 
 import structlog
 from opentelemetry import context as otel
@@ -19,15 +18,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from solders.rpc.requests import Body
-from solders.rpc.responses import RPCResult
 
+from app.traced_parts import TracedAsking, TracedRouter
 from chain.rpc import Asking
-from domain.commands import Command
-from domain.outcomes import Outcome
-from grpc_server import Outage
 from grpc_server.interceptors import Context
 from grpc_server.measuring import ended_with
 from grpc_server.methods import Policy
@@ -39,8 +34,9 @@ EXPORT_S_MAX = 2.0
 QUEUED_SPANS_MAX = 2_048
 """Spans that wait for the collector, about 2 MB; further ones are dropped."""
 BATCH_SPANS_MAX = 512
+ASKED_BY_MAX = 128
+"""Spans that a piece of work is told to be for; of further ones nothing is said."""
 
-R = TypeVar("R", bound=RPCResult)
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
@@ -80,30 +76,51 @@ class Tracing:
     def sql(self, name: str) -> AbstractContextManager[None]:
         """A span around a named statement."""
         attributes = {"db.system.name": "postgresql", "db.query.summary": name}
-        return self.inside(f"sql {name}", SpanKind.CLIENT, attributes)
+        return self.inside(f"sql {name}", attributes)
 
     def commands(self, router: CommandRouter) -> CommandRouter:
         """A router whose questions to actors are spans."""
-        return _TracedRouter(self, router)
+        return TracedRouter(self.inside, router)
 
     def asking(self, rpc: Asking) -> Asking:
         """Endpoints whose requests are spans."""
-        return _TracedAsking(self, rpc)
+        return TracedAsking(self.inside, rpc)
 
     @contextmanager
-    def inside(self, name: str, kind: SpanKind, attributes: Mapping[str, str | int]) -> Iterator[None]:
+    def inside(self, name: str, attributes: Mapping[str, str | int]) -> Iterator[None]:
         """A span under the one that is open; none outside of a call, or after its end: nobody asked for that work."""
         if not trace.get_current_span().is_recording():
             yield
             return
-        with self._tracer.start_as_current_span(
-            name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
-        ) as span:
-            try:
+        with _current(self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)):
+            yield
+
+    def traceparent(self) -> str | None:
+        """The span that is open, for whoever goes on with its work; None when nobody records it."""
+        if not trace.get_current_span().is_recording():
+            return None
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        return carrier["traceparent"]
+
+    @contextmanager
+    def work(self, name: str, attributes: Mapping[str, str | int], asked_by: Sequence[str] = ()) -> Iterator[None]:
+        """A span around work that no call waits inside of, below the first of those who asked for it.
+
+        Each of the others has a span of that name in its own trace, and there is a link between both: what is done for
+        many is one piece of work. Without any it begins a trace.
+        """
+        first, *others = [_remote(each) for each in asked_by[:ASKED_BY_MAX]] or [otel.Context()]
+        links = [Link(trace.get_current_span(other).get_span_context()) for other in others]
+        span = self._tracer.start_span(name, first, SpanKind.CONSUMER, attributes, links)
+        link = Link(span.get_span_context())
+        beside = [self._tracer.start_span(name, other, SpanKind.CONSUMER, attributes, [link]) for other in others]
+        try:
+            with _current(span):
                 yield
-            except BaseException as fault:  # a cancelled wait too
-                span.set_status(Status(StatusCode.ERROR, type(fault).__name__))
-                raise
+        finally:
+            for each in beside:
+                each.end()
 
     def _begin_call(self, name: str, context: Context) -> Span:
         parent = _PROPAGATOR.extract(trace_headers(context))
@@ -113,64 +130,23 @@ class Tracing:
         return span
 
 
+def _remote(traceparent: str) -> otel.Context:
+    return _PROPAGATOR.extract({"traceparent": traceparent}, otel.Context())
+
+
+@contextmanager
+def _current(span: Span) -> Iterator[None]:
+    """Make a span the open one and end it; of an exception it tells the kind."""
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield
+        except BaseException as fault:  # a cancelled wait too
+            span.set_status(Status(StatusCode.ERROR, type(fault).__name__))
+            raise
+
+
 def _end_call(span: Span, status: str) -> None:
     span.set_attribute("rpc.response.status_code", status)
     if status in ("UNKNOWN", "INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "DATA_LOSS", "UNIMPLEMENTED"):
         span.set_status(Status(StatusCode.ERROR, status))
     span.end()
-
-
-class _TracedRouter:
-    """A span from a command's way into its batch to the answer of its actor."""
-
-    def __init__(self, tracing: Tracing, router: CommandRouter) -> None:
-        self._tracing = tracing
-        self._router = router
-
-    async def submit(self, command: Command) -> Outcome:
-        """Carry out a command."""
-        attributes = {"zmart.market_id": command.market_id}
-        with self._tracing.inside(f"actor {type(command).__name__}", SpanKind.CLIENT, attributes):
-            return await self._router.submit(command)
-
-    async def submit_many(self, commands: Sequence[Command]) -> Sequence[Outcome | Outage]:
-        """Carry out many commands."""
-        with self._tracing.inside("actors many", SpanKind.CLIENT, {"zmart.commands": len(commands)}):
-            return await self._router.submit_many(commands)
-
-
-class _TracedAsking:
-    """A span around each request, its repetitions included."""
-
-    def __init__(self, tracing: Tracing, rpc: Asking) -> None:
-        self._tracing = tracing
-        self._rpc = rpc
-
-    @property
-    def endpoint(self) -> str:
-        """Where it asks, without secrets."""
-        return self._rpc.endpoint
-
-    async def ask(self, body: Body, parser: type[R]) -> R:
-        """Ask and, on an outage, ask again."""
-        with self._request(body):
-            return await self._rpc.ask(body, parser)
-
-    async def ask_once(self, body: Body, parser: type[R]) -> R:
-        """Ask exactly once."""
-        with self._request(body):
-            return await self._rpc.ask_once(body, parser)
-
-    async def ask_each(self, body: Body, parser: type[R]) -> list[R]:
-        """Ask every endpoint."""
-        with self._request(body):
-            return await self._rpc.ask_each(body, parser)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._rpc.close()
-
-    def _request(self, body: Body) -> AbstractContextManager[None]:
-        method = type(body).__name__
-        attributes = {"rpc.system.name": "jsonrpc", "rpc.method": method, "server.address": self._rpc.endpoint}
-        return self._tracing.inside(f"chain {method}", SpanKind.CLIENT, attributes)

@@ -7,6 +7,7 @@ which read the same settings from the same environment.
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from actors.chain_agent import ChainDesk
 from actors.messages import StartNode, StartShard
@@ -18,6 +19,9 @@ from app.config import Settings
 from app.logs import name_logs
 from app.schedule import CronSchedule
 from storage.journal import PostgresJournal
+
+if TYPE_CHECKING:
+    from app.tracing import Tracing
 
 SHARD_FACTORY = "app.wiring:shard"
 AGENT_FACTORY = "app.wiring:chain_agent"
@@ -45,6 +49,15 @@ def redis_url(settings: Settings) -> str:
     return settings.redis_url
 
 
+def tracing_of(settings: Settings, service: str) -> Tracing | None:
+    """What makes this process's spans; OpenTelemetry is not even loaded while nobody wants them."""
+    if settings.otlp_endpoint is None:
+        return None
+    from app.tracing import Tracing
+
+    return Tracing(settings.otlp_endpoint, service)
+
+
 def node(settings: Settings) -> StartNode:
     """What NodeSupervisor shall run on this host."""
     return StartNode(settings.run_id, settings.node_name, settings.shards, SHARD_FACTORY, AGENT_FACTORY)
@@ -54,12 +67,12 @@ def shard(start: StartShard) -> ShardParts:
     """The parts of a shard process."""
     settings = Settings()
     name_logs(role="shard", slot=start.slot)
-    url = database_url(settings)
+    url, tracing = database_url(settings), tracing_of(settings, "zmart-shard")
 
     async def connect() -> Journal:
-        return await PostgresJournal.connect(url)
+        return await PostgresJournal.connect(url, span=tracing.sql if tracing else None)
 
-    return ShardParts(connect, shard_settings(settings))
+    return ShardParts(connect, shard_settings(settings), tracing)
 
 
 def shard_settings(settings: Settings) -> ShardSettings:

@@ -14,7 +14,7 @@ from app.config import Settings
 from app.identities import tokens
 from app.schedule import CronSchedule
 from app.voting_progress import VotingProgress
-from app.wiring import database_url, redis_url
+from app.wiring import database_url, redis_url, tracing_of
 from app.wiring_chain import chain_reader
 from domain.ids import MarketId
 from identity import Caller, Denial, Tokens
@@ -121,12 +121,14 @@ async def _end_with(bridge: Bridge, owner: asyncio.Task[object] | None) -> None:
 
 async def run_notifier(settings: Settings, stop: asyncio.Event) -> None:
     """Carry committed messages into the stream and tallies into their cache until `stop`, and forget old messages."""
-    url = database_url(settings)
-    database = await database_pool(url, NOTIFIER_POOL, "zmart-notifier")
+    url, tracing = database_url(settings), tracing_of(settings, "zmart-notifier")
+    database = await database_pool(url, NOTIFIER_POOL, "zmart-notifier", span=tracing.sql if tracing else None)
     outbox = OutboxReader(database, url)
     cache = TallyCache(redis_url(settings))
     projector = TallyProjector(TallyReads(database), cache)
-    relay = Relay(outbox, redis_url(settings), on_carried=lambda rows: projector.changed(_voted_on(rows)))
+    relay = Relay(
+        outbox, redis_url(settings), on_carried=lambda rows: projector.changed(_voted_on(rows)), spans=tracing
+    )
     try:
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(projector.run()), tasks.create_task(_prune(outbox))]
@@ -137,6 +139,8 @@ async def run_notifier(settings: Settings, stop: asyncio.Event) -> None:
         await cache.close()
         await outbox.close()
         await database.close()
+        if tracing:
+            await tracing.close()
 
 
 def _voted_on(rows: Sequence[OutboxRow]) -> Iterator[MarketId]:

@@ -17,7 +17,7 @@ from app.embedded.loopback import kept_secret
 from app.identities import challenges, doorkeeper, receipts, refreshes, webhook_secrets
 from app.roles_actors import harden
 from app.sessions import Revocations
-from app.wiring import database_url, redis_url
+from app.wiring import database_url, redis_url, tracing_of
 from app.wiring_alert_book import Alerts
 from app.wiring_attempts import Attempts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
@@ -90,10 +90,10 @@ INBOX_POOL = 4
 class Router:
     """Adapts the actors' directory to the server's port."""
 
-    def __init__(self, admin_port: int) -> None:
+    def __init__(self, admin_port: int, traceparent: Callable[[], str | None] | None = None) -> None:
         from actors.directory import Directory
 
-        self.directory = Directory(admin_port, hardening.seal())
+        self.directory = Directory(admin_port, hardening.seal(), traceparent)
 
     async def submit(self, command: Command) -> Outcome:
         """Carry out a command; the actors' failures become the server's outages."""
@@ -218,13 +218,14 @@ class Votes:
 class InboxOfBodies:
     """Adapts storage's inbox to the server's port."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, tracing: Tracing | None = None) -> None:
         self._inbox = inbox
+        self._tracing = tracing
 
     async def put(self, body: bytes) -> int:
         """Commit a body."""
         try:
-            return await self._inbox.put(body)
+            return await self._inbox.put(body, self._tracing.traceparent() if self._tracing else None)
         except StorageUnavailable as outage:
             raise InboxUnavailable(str(outage)) from outage
 
@@ -236,9 +237,9 @@ class InboxOfBodies:
             raise InboxUnavailable(str(outage)) from outage
 
 
-def _webhooks(settings: Settings, database: Database) -> Webhooks:
+def _webhooks(settings: Settings, database: Database, tracing: Tracing | None) -> Webhooks:
     secrets = WebhookSecrets(webhook_secrets(settings), WebhookMode(settings.webhook_auth))
-    return Webhooks(InboxOfBodies(Inbox(database)), secrets, fault_of_body)
+    return Webhooks(InboxOfBodies(Inbox(database), tracing), secrets, fault_of_body)
 
 
 class AggregationRows:
@@ -262,23 +263,14 @@ def _can_sign(public_key: bytes) -> bool:
     return can_sign(public_key, lambda raw: Pubkey.from_bytes(raw).is_on_curve())
 
 
-def _tracing(settings: Settings) -> Tracing | None:
-    """What makes spans; OpenTelemetry is not even loaded while nobody wants them."""
-    if settings.otlp_endpoint is None:
-        return None
-    from app.tracing import Tracing
-
-    return Tracing(settings.otlp_endpoint, "zmart-grpc")
-
-
 @asynccontextmanager
 async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[GrpcServer]:
     """The gRPC server; it binds once every virtual shard has an owner, or after 30 s all the same."""
     harden(settings)
     hardening.forbid_admin_start()
-    router = Router(settings.ports.actor_admin)
+    breakers, tracing = Breakers(settings), tracing_of(settings, "zmart-grpc")
+    router = Router(settings.ports.actor_admin, tracing.traceparent if tracing else None)
     router.directory.start()
-    breakers, tracing = Breakers(settings), _tracing(settings)
     database = await database_pool(
         database_url(settings),
         settings.database_pool,
@@ -286,7 +278,13 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         guard=breakers.asking_database,
         span=tracing.sql if tracing else None,
     )
-    inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox")
+    inbox_database = await database_pool(
+        database_url(settings),
+        INBOX_POOL,
+        "zmart-inbox",
+        guard=breakers.asking_database,
+        span=tracing.sql if tracing else None,
+    )
     pool = rpc_pool(settings)
     reader = chain_reader(settings, tracing.asking(pool) if tracing else pool)
     probed = Probed(settings, database, reader, pool, breakers.states)
@@ -325,7 +323,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         signer=receipts(settings),
         verifies=verifies_strictly,
         can_sign=_can_sign,
-        webhooks=_webhooks(settings, inbox_database),
+        webhooks=_webhooks(settings, inbox_database, tracing),
     )
     secret = kept_secret(settings.data_dir / "page-token.key").encode()
     server = build_server(

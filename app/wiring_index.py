@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from actors import hardening
 from app.config import Settings
 from app.roles_actors import harden
-from app.wiring import database_url
-from app.wiring_chain import chain_reader
+from app.wiring import database_url, tracing_of
+from app.wiring_chain import chain_reader, rpc_pool
 from app.wiring_grpc import Router
 from chain.account_batches import AccountBatches
 from chain.accounts import ChainAccounts
@@ -20,7 +20,7 @@ from chain.subscription import LogSubscription
 from domain.commands import Command
 from domain.outcomes import Outcome
 from grpc_server import MarketFailed, Outage
-from indexer.ports import MarketBroke, MarketsAway
+from indexer.ports import MarketBroke, MarketsAway, Spans
 from indexer.position_reader import PositionReader
 from indexer.reconcile import Reconciler
 from indexer.reconcile_runs import ReconcileRuns
@@ -62,7 +62,9 @@ def indexer_settings(settings: Settings) -> IndexerSettings:
     )
 
 
-def indexer_parts(settings: Settings, database: Database, reader: ChainReader, router: Router) -> IndexerParts:
+def indexer_parts(
+    settings: Settings, database: Database, reader: ChainReader, router: Router, spans: Spans | None = None
+) -> IndexerParts:
     """What the indexer works with."""
     accounts, history = ChainAccounts(reader.rpc, reader.program), ChainHistory(reader.rpc, settings.program_id)
     batches, positions = AccountBatches(accounts, reader.program), PositionTable(database)
@@ -82,6 +84,7 @@ def indexer_parts(settings: Settings, database: Database, reader: ChainReader, r
             Chore("positions", PositionReader(positions, batches, history).step, POSITIONS_S),
             Chore("reconciliation", runs.step, RUNS_S),
         ),
+        spans=spans,
     )
 
 
@@ -90,13 +93,17 @@ async def opened_indexer(settings: Settings) -> AsyncIterator[Indexer]:
     """An indexer that is to be run; commands wait until the actors are found."""
     harden(settings)
     hardening.forbid_admin_start()
-    router = Router(settings.ports.actor_admin)
+    tracing = tracing_of(settings, "zmart-indexer")
+    router = Router(settings.ports.actor_admin, tracing.traceparent if tracing else None)
     router.directory.start()
-    database = await database_pool(database_url(settings), settings.database_pool, "zmart-indexer")
-    reader = chain_reader(settings)
+    span = tracing.sql if tracing else None
+    database = await database_pool(database_url(settings), settings.database_pool, "zmart-indexer", span=span)
+    reader = chain_reader(settings, tracing.asking(rpc_pool(settings)) if tracing else None)
     try:
-        yield Indexer(indexer_parts(settings, database, reader, router), indexer_settings(settings))
+        yield Indexer(indexer_parts(settings, database, reader, router, tracing), indexer_settings(settings))
     finally:
         router.directory.stop()
         await reader.close()
         await database.close()
+        if tracing:
+            await tracing.close()

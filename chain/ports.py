@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from domain.intents import Intent, StoredTransaction
 from domain.journal import AlertNote
 from domain.observed import ObservedMarket
 
-__all__ = ["AlertNote", "AttemptLocks", "StoredTransaction", "TransactionStore", "Unlocked"]
+__all__ = ["AlertNote", "AttemptLocks", "Spans", "StoredTransaction", "TransactionStore", "Unlocked", "Unspanned"]
 
 
 class TransactionStore(Protocol):
@@ -98,3 +99,19 @@ class Unlocked:
     def may_step(self, intent: Intent) -> bool:  # noqa: ARG002 - it keeps the signature of what it stands for
         """Always."""
         return True
+
+
+class Spans(Protocol):
+    """Makes spans, where somebody wants traces."""
+
+    def work(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:
+        """A span around a piece of work that no call waits inside of."""
+        ...
+
+
+class Unspanned:
+    """Where nothing is traced."""
+
+    def work(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing around it."""
+        return nullcontext()

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -24,11 +23,12 @@ from chain.keys import SigningKeys
 from chain.notices import late, undone
 from chain.observing import Observations
 from chain.plan import ChainFacts, Step, is_expired, moved_on, next_step
-from chain.ports import AttemptLocks, TransactionStore, Unlocked
+from chain.ports import AttemptLocks, Spans, TransactionStore, Unlocked, Unspanned
 from chain.purse import Purse
 from chain.rehearsals import Rehearsals
 from chain.resting import rest
 from chain.rpc import RETRY_AFTER_S_MAX, ChainUnavailable, RpcRefused, Sleep
+from chain.sender_settings import SenderSettings
 from chain.signing import FreshBlockhash, KeyMissing, SignedTransaction, compose, sign
 from chain.transition_gate import TransitionGate
 from domain.intents import IntentStatus, Settlement, StoredTransaction
@@ -47,30 +47,6 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SenderSettings:
-    """Rhythm and bounds of sending."""
-
-    resend_s: float = 2.0
-    """The same bytes are sent again this often until they land (C4)."""
-    poll_s: float = 0.4
-    """A look at the chain per slot while anything is open."""
-    follow_s: float = 2.0
-    """What is confirmed is looked at this often until it is final, 13 s later."""
-    idle_s: float = 5.0
-    """With nothing open, rows are looked for this often even without a wake-up."""
-    backoff_s_min: float = 0.5
-    backoff_s_max: float = 10.0
-    open_max: int = 1_024
-    """Rows in hand at once, so that many that wait for their expiry do not keep others from their turn."""
-    concurrency: int = 16
-    """Steps taken at once."""
-    overdue_s: int = 240
-    """The specification's four minutes for each market: what is not signed by then is failed, what is, is reported."""
-    remembered_max: int = 4_096
-    """Send times and signatures kept in memory; forgetting one costs a repeated send, never a second execution."""
-
-
 class Sender:
     """Drives stored transactions; one per process. It owns no truth: all that matters is in the rows."""
 
@@ -83,6 +59,7 @@ class Sender:
         settings: SenderSettings | None = None,
         fees: FeeSettings | None = None,
         locks: AttemptLocks | None = None,
+        spans: Spans | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -93,6 +70,7 @@ class Sender:
         self._keys = keys
         self._store = store
         self._locks = locks or Unlocked()
+        self._spans = spans or Unspanned()
         self._settings = settings or SenderSettings()
         self._clock = clock
         self._sleep = sleep
@@ -232,7 +210,17 @@ class Sender:
     async def _take(
         self, stored: StoredTransaction, facts: ChainFacts | None, fresh: FreshBlockhash | None
     ) -> Settlement | None:
-        match next_step(stored, facts, self._is_send_due(stored.intent.intent_id)):
+        step = next_step(stored, facts, self._is_send_due(stored.intent.intent_id))
+        if step is Step.WAIT:
+            return None
+        attributes = {"zmart.intent_id": stored.intent.intent_id, "zmart.market_id": stored.intent.market_id}
+        with self._spans.work(f"transaction {step.value}", attributes):
+            return await self._carry_out(step, stored, facts, fresh)
+
+    async def _carry_out(
+        self, step: Step, stored: StoredTransaction, facts: ChainFacts | None, fresh: FreshBlockhash | None
+    ) -> Settlement | None:
+        match step:
             case Step.SIGN:
                 assert fresh is not None
                 return await self._sign(stored, fresh)

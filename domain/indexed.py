@@ -111,6 +111,8 @@ class InboxBody:
     source: str
     body: bytes
     attempts: int
+    traceparent: str | None = None
+    """The span that it came in, where calls are traced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ waited out and count against nobody.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from domain.commands import Command
@@ -222,3 +222,26 @@ class IndexStore(Protocol):
     async def prune_inbox(self, kept_s: float, limit: int) -> int:
         """Forget bodies that were finished longer ago, at most `limit`; returns how many."""
         ...
+
+
+class Spans(Protocol):
+    """Makes spans, where somebody wants traces."""
+
+    def work(
+        self, name: str, attributes: Mapping[str, str | int], asked_by: Sequence[str] = ()
+    ) -> AbstractContextManager[None]:
+        """A span around a piece of work that no call waits inside of; `asked_by` are the `traceparent`s it is for."""
+        ...
+
+
+class Unspanned:
+    """Where nothing is traced."""
+
+    def work(
+        self,
+        name: str,  # noqa: ARG002 - it keeps the signature of what it stands for
+        attributes: Mapping[str, str | int],  # noqa: ARG002
+        asked_by: Sequence[str] = (),  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """Nothing around it."""
+        return nullcontext()

@@ -18,7 +18,7 @@ from domain.indexed import WantedTransaction
 from indexer.effects import Herald
 from indexer.fetcher import Fetcher, TransactionReader
 from indexer.filler import GapFiller
-from indexer.ports import IndexStore, Markets, Projector
+from indexer.ports import IndexStore, Markets, Projector, Spans
 from indexer.preparing import Preparer
 from indexer.promoter import Promoter
 from indexer.pulse import BEAT_S, Pulse
@@ -86,6 +86,7 @@ class IndexerParts:
     dice: random.Random
     chores: Sequence[Chore] = ()
     """What else is to be done beside reading and telling."""
+    spans: Spans | None = None
 
 
 class Indexer:
@@ -101,7 +102,7 @@ class Indexer:
         recorder = Recorder(parts.store, parts.projector, self._heard)
         preparer = Preparer(parts.program_id, parts.accounts, parts.store)
         reader = TransactionReader(parts.history)
-        self.worker = InboxWorker(parts.program_id, parts.store, preparer, recorder, settings.lease_s)
+        self.worker = InboxWorker(parts.program_id, parts.store, preparer, recorder, settings.lease_s, parts.spans)
         self.fetcher = Fetcher(parts.store, reader, preparer, recorder, parts.dice, settings.lease_s)
         self.filler = GapFiller(parts.history, parts.store, reader, preparer, recorder, settings.first_slot)
         self.promoter = Promoter(parts.history, parts.store, parts.projector)

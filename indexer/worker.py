@@ -12,7 +12,7 @@ from chain.rpc import ChainUnavailable, RpcRefused
 from domain.indexed import Finality, InboxBody, LetterKind, WantedTransaction
 from domain.journal import AlertNote
 from indexer.arrivals import Arrival, BodyMalformed, Hint, Unreadable, items_of, names_program, read_item
-from indexer.ports import IndexStore, IndexTransaction
+from indexer.ports import IndexStore, IndexTransaction, Spans, Unspanned
 from indexer.preparing import Preparer
 from indexer.recorder import Recorder
 
@@ -44,8 +44,15 @@ class InboxWorker:
     """One of several on one inbox; an outage of the chain gives bodies back, the database's is raised (OSError)."""
 
     def __init__(
-        self, program_id: str, store: IndexStore, preparer: Preparer, recorder: Recorder, lease_s: float
+        self,
+        program_id: str,
+        store: IndexStore,
+        preparer: Preparer,
+        recorder: Recorder,
+        lease_s: float,
+        spans: Spans | None = None,
     ) -> None:
+        self._spans = spans or Unspanned()
         self._program_id = program_id
         self._store = store
         self._preparer = preparer
@@ -60,7 +67,9 @@ class InboxWorker:
             if body.attempts > ATTEMPTS_MAX:
                 await self._bury(body)
         if fit:
-            await self._work(fit)
+            asked_by = [body.traceparent for body in fit if body.traceparent is not None]
+            with self._spans.work("index bodies", {"zmart.bodies": len(fit)}, asked_by):
+                await self._work(fit)
         return bool(bodies)
 
     async def _work(self, bodies: Sequence[InboxBody]) -> None:

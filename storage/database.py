@@ -9,15 +9,20 @@ import asyncpg
 
 from storage.outages import outages
 from storage.queries import sql
-from storage.session import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, KEPT_STATEMENTS, SHARED_SETTINGS, read_numbers_exactly
+from storage.session import (
+    COMMAND_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    KEPT_STATEMENTS,
+    SHARED_SETTINGS,
+    Spans,
+    read_numbers_exactly,
+)
 
 WAIT_FOR_CONNECTION_S = 5.0
 IDLE_CONNECTION_S = 300.0
 CLOSE_TIMEOUT_S = 5.0
 
 Guard = Callable[[], contextlib.AbstractContextManager[None]]
-Spans = Callable[[str], contextlib.AbstractContextManager[None]]
-"""What a named statement is done inside of."""
 
 
 class OpenTransaction:

@@ -16,9 +16,9 @@ class Inbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put(self, body: bytes) -> int:
-        """Commit a body and return its number."""
-        (row,) = await self._database.fetch("put_body", "webhook", packed(body))
+    async def put(self, body: bytes, traceparent: str | None = None) -> int:
+        """Commit a body, with the span that it came in, and return its number."""
+        (row,) = await self._database.fetch("put_body", "webhook", packed(body), traceparent)
         return int(row["id"])
 
     async def keep_sample(self, body: bytes, why: str) -> None:

@@ -96,7 +96,7 @@ def wanted_of(row: Row) -> WantedTransaction:
 
 def body_of(row: Row) -> InboxBody:
     """The body in a row of `lease_bodies`."""
-    return InboxBody(row["id"], row["source"], unpacked(row["body"]), row["attempts"])
+    return InboxBody(row["id"], row["source"], unpacked(row["body"]), row["attempts"], row["traceparent"])
 
 
 def effect_row(effect: MarketEffect) -> tuple[str | None, ...]:

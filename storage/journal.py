@@ -28,7 +28,7 @@ from storage.outages import TROUBLE, JournalLost, StorageUnavailable, outages
 from storage.outside import Outside
 from storage.ownership import ACQUIRE_TIMEOUT_S, Ownership
 from storage.queries import sql
-from storage.session import CONNECT_TIMEOUT_S, connect_shard
+from storage.session import CONNECT_TIMEOUT_S, Spans, connect_shard
 from storage.turn import Turn
 
 CLOSE_TIMEOUT_S = 2.0
@@ -48,10 +48,12 @@ class PostgresJournal:
         self._outside = Outside()
 
     @classmethod
-    async def connect(cls, database_url: str, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S) -> Self:
-        """Open the session; raises StorageUnavailable."""
+    async def connect(
+        cls, database_url: str, acquire_timeout_s: float = ACQUIRE_TIMEOUT_S, span: Spans | None = None
+    ) -> Self:
+        """Open the session; `span` goes around each statement. Raises StorageUnavailable."""
         with outages("connect", StorageUnavailable):
-            journal = cls(await connect_shard(database_url), acquire_timeout_s)
+            journal = cls(await connect_shard(database_url, span), acquire_timeout_s)
             await journal._outside.listen(journal._connection)
         return journal
 

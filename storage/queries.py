@@ -23,6 +23,12 @@ def parse(text: str) -> dict[str, str]:
 
 
 STATEMENTS: Mapping[str, str] = parse((Path(__file__).parent / "queries.sql").read_text("utf-8"))
+_NAMES: Mapping[str, str] = {text: name for name, text in STATEMENTS.items()}
+
+
+def name_of(text: str) -> str:
+    """The name of a statement, the first word of any other."""
+    return _NAMES.get(text) or text.split(maxsplit=1)[0]
 
 
 def sql(name: str) -> str:

@@ -959,7 +959,7 @@ SELECT id, label, issued_at, expires_at, revoked_at FROM operator_tokens ORDER B
 -- === indexer: bodies on their way in ===
 
 -- name: put_body
-INSERT INTO webhook_inbox (source, body) VALUES ($1, $2) RETURNING id;
+INSERT INTO webhook_inbox (source, body, traceparent) VALUES ($1, $2, $3) RETURNING id;
 
 -- name: keep_sample
 -- Each new sample clears away those beyond the newest $3, so the table does not grow.
@@ -983,7 +983,7 @@ UPDATE webhook_inbox AS w
 SET next_attempt_at = now() + make_interval(secs => $2), attempts = attempts + 1
 FROM due
 WHERE w.id = due.id
-RETURNING w.id, w.source, w.body, w.attempts;
+RETURNING w.id, w.source, w.body, w.attempts, w.traceparent;
 
 -- name: return_bodies
 UPDATE webhook_inbox

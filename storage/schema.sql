@@ -422,7 +422,9 @@ CREATE TABLE webhook_inbox (
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
     last_error text,
     received_at timestamptz NOT NULL DEFAULT now(),
-    ended_at timestamptz
+    ended_at timestamptz,
+    -- The span that the body came in, where calls are traced: what a worker does with it later is part of the same trace.
+    traceparent text
 );
 
 -- Bodies come compressed: PostgreSQL need not try again.

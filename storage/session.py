@@ -1,9 +1,12 @@
 """Sessions and their settings (architecture section 3): a shard's one connection, and what every connection shares."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import asyncpg
+
+from storage.queries import name_of
 
 CONNECT_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 5
@@ -32,18 +35,37 @@ KEPT_STATEMENTS: Mapping[str, Any] = {
 }
 """Every statement is prepared once a session and kept; there are fewer than 256 of them."""
 
+Spans = Callable[[str], AbstractContextManager[None]]
+"""What a named statement is done inside of."""
 
-async def connect_shard(database_url: str) -> asyncpg.Connection:
+
+async def connect_shard(database_url: str, span: Spans | None = None) -> asyncpg.Connection:
     """The session that holds a shard's locks and commits its batches; asyncpg's exceptions pass through."""
     connection: asyncpg.Connection = await asyncpg.connect(
         database_url,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings=SHARD_SETTINGS,
+        connection_class=asyncpg.Connection if span is None else _spanned(span),
         **KEPT_STATEMENTS,
     )
     await read_numbers_exactly(connection)
     return connection
+
+
+def _spanned(span: Spans) -> type[asyncpg.Connection]:
+    """A connection each of whose statements is inside a span, BEGIN and COMMIT too."""
+
+    class SpannedConnection(asyncpg.Connection):
+        async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
+            with span(name_of(query)):
+                return await super().fetch(query, *arguments, **options)
+
+        async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+            with span(name_of(query)):
+                return await super().execute(query, *arguments, **options)
+
+    return SpannedConnection
 
 
 async def read_numbers_exactly(connection: Any) -> None:

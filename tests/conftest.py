@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.support.ledger",
+    "tests.support.otlp",
     "tests.support.postgres",
     "tests.support.receivers",
     "tests.support.sender_bench",

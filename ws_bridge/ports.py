@@ -6,6 +6,7 @@ Row shapes are Protocols with read-only members, so that storage can hand over i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -169,3 +170,19 @@ class Feed(Protocol):
     async def close(self) -> None:
         """Give the connections back."""
         ...
+
+
+class Spans(Protocol):
+    """Makes spans, where somebody wants traces."""
+
+    def work(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:
+        """A span around a piece of work that no call waits inside of."""
+        ...
+
+
+class Unspanned:
+    """Where nothing is traced."""
+
+    def work(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing around it."""
+        return nullcontext()

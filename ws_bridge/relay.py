@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from ws_bridge.backoff import Backoff, connect, heed_cancellation
 from ws_bridge.frames import rfc3339
-from ws_bridge.ports import Outbox, OutboxRow
+from ws_bridge.ports import Outbox, OutboxRow, Spans, Unspanned
 
 FEED_STREAM = "zmart:feed"
 STREAM_ENTRIES_MAX = 100_000
@@ -50,7 +50,9 @@ class Relay:
         redis_url: str,
         stream: str = FEED_STREAM,
         on_carried: Callable[[Sequence[OutboxRow]], None] | None = None,
+        spans: Spans | None = None,
     ) -> None:
+        self._spans = spans or Unspanned()
         self._outbox, self._stream, self._on_carried = outbox, stream, on_carried
         self._redis = connect(redis_url, ANSWER_TIMEOUT_S)
         self._add_all: Callable[..., Awaitable[Any]] = self._redis.register_script(ADD_ALL)
@@ -91,11 +93,15 @@ class Relay:
         """Move one batch: into the stream first, marked afterwards."""
         rows = await self._outbox.unpublished(ROWS_AT_ONCE_MAX)
         if rows:
-            await self._add(rows)
-            if self._on_carried is not None:
-                self._on_carried(rows)
-            await self._outbox.mark_published([row.id for row in rows])
+            with self._spans.work("publish", {"zmart.messages": len(rows), "zmart.first_channel": rows[0].channel}):
+                await self._publish(rows)
         return len(rows)
+
+    async def _publish(self, rows: Sequence[OutboxRow]) -> None:
+        await self._add(rows)
+        if self._on_carried is not None:
+            self._on_carried(rows)
+        await self._outbox.mark_published([row.id for row in rows])
 
     async def _add(self, rows: Sequence[OutboxRow]) -> None:
         """All rows or none, in order: a script that finds memory at its start is carried out whole."""

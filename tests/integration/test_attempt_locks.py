@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from chain.client import ChainReader
-from chain.sender import Sender, SenderSettings
+from chain.sender import Sender
+from chain.sender_settings import SenderSettings
 from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.tally import VoteType
 from storage.attempt_locks import AttemptLocks, LockSettings, lock_name

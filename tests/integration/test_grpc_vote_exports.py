@@ -66,7 +66,8 @@ async def test_what_comes_in_while_an_export_runs_is_not_in_it(
     people = [Person() for _ in range(5)]
     for person in people:
         await like(running, person)
-    logs, turned = running.town.logs, []
+    turned: list[object] = []
+    logs = running.town.logs
     second = logs.kept[1].entry.place
 
     async def come_in(after: tuple[int, str] | None) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from chain.ledger.seeding import ResolvingMarket, put_resolving
 from chain.rehearsals import BACKLOG_MIN
-from chain.sender import SenderSettings
+from chain.sender_settings import SenderSettings
 from domain.ids import MarketId
 from domain.intents import OPEN_STATUSES, Action, Intent, IntentStatus
 from storage.memory_tables import Attempt

@@ -11,7 +11,8 @@ from solders.transaction import VersionedTransaction
 from chain.fees import FeeSettings
 from chain.ledger import faults
 from chain.ledger.faults import Fault
-from chain.sender import MOVED_ON, Sender, SenderSettings
+from chain.sender import MOVED_ON, Sender
+from chain.sender_settings import SenderSettings
 from domain.intents import Action, Intent, IntentStatus
 from domain.lifecycle import Lifecycle
 from tests.support.eventually import eventually_async

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from grpc.aio import AioRpcError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from solders.rpc.requests import GetSlot
 from solders.rpc.responses import GetSlotResp
 
@@ -30,78 +26,15 @@ from grpc_server import BookUnavailable, MarketAccounts, Parts
 from storage.database import Database, database_pool
 from tests.support.eventually import eventually
 from tests.support.grpc_parts import Person, Served, market_id_of, observed, served
+from tests.support.otlp import CALLERS_SPAN, TRACEPARENT, Collector
 from zmart.v1.market_service_pb2 import GetMarketRequest
 from zmart.v1.market_service_pb2_grpc import MarketServiceStub
 
-TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-CALLERS_SPAN = "00f067aa0ba902b7"
-TRACEPARENT = {"traceparent": f"00-{TRACE_ID}-{CALLERS_SPAN}-01"}
-
-
-@dataclass
-class Collector:
-    """An OTLP receiver over HTTP; `raw` is every body as it came."""
-
-    port: int = 0
-    raw: list[bytes] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def spans(self) -> list[Any]:
-        found = []
-        for body in self.raw:
-            for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                found += [span for scope in of_resource.scope_spans for span in scope.spans]
-        return found
-
-    def trace(self) -> dict[str, Any]:
-        """The spans of the caller's trace by name."""
-        return {span.name: span for span in self.spans() if span.trace_id.hex() == TRACE_ID}
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Collector]:
-    collector = Collector()
-
-    class Receiver(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            collector.raw.append(self._body())
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def _body(self) -> bytes:
-            """By length as the SDK sends it, in chunks as Envoy does."""
-            if "content-length" in self.headers:
-                return self.rfile.read(int(self.headers["content-length"]))
-            body = b""
-            while size_bytes := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size_bytes)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    collector.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield collector
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
 
 @pytest.fixture
-def collector(receiver: Collector) -> Collector:
-    receiver.raw.clear()
-    return receiver
+def collector(otlp: Collector) -> Collector:
+    otlp.raw.clear()
+    return otlp
 
 
 @dataclass(frozen=True)
@@ -113,10 +46,10 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory, receiver: Collector) -> Iterator[Front]:
+def front(tmp_path_factory: pytest.TempPathFactory, otlp: Collector) -> Iterator[Front]:
     folder, port = tmp_path_factory.mktemp("envoy"), free_port()
     behind = Endpoint("127.0.0.1", port), Endpoint("127.0.0.1", free_port())
-    envoy = EmbeddedEnvoy(folder / "data", *behind, collector=receiver.url)
+    envoy = EmbeddedEnvoy(folder / "data", *behind, collector=otlp.url)
     runner = Runner(f"test-{uuid.uuid4()}", folder / "logs")
     runner.start(envoy.role())
     yield Front(envoy.url, port)
@@ -232,7 +165,7 @@ async def test_a_collector_that_is_away_keeps_no_call_waiting(database_url: str)
 def test_nothing_of_opentelemetry_is_loaded_while_nothing_is_traced() -> None:
     code = (
         "import sys; from app.config import Settings; from app import roles;"
-        "roles._serve = lambda role, settings: (w := __import__('app.wiring_grpc').wiring_grpc)._tracing(settings);"
+        "roles._serve = lambda role, settings: __import__('app.wiring_grpc').wiring.tracing_of(settings, role);"
         "roles.serve_role('envoy', Settings());"
         "print([name for name, module in sys.modules.items() if module and name.startswith('opentelemetry')])"
     )

@@ -12,7 +12,8 @@ from solana.rpc.commitment import Confirmed
 from chain.client import ChainReader
 from chain.keys import SigningKeys
 from chain.ports import AttemptLocks
-from chain.sender import Sender, SenderSettings
+from chain.sender import Sender
+from chain.sender_settings import SenderSettings
 from domain.ids import MarketId
 from domain.intents import Action, Intent, IntentStatus, Settlement
 from domain.observed import ObservedMarket

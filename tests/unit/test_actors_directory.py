@@ -35,7 +35,7 @@ def taken_as(vote: CastVote) -> VoteTaken:
 class Link:
     """Takes what is put and answers it as the test says; stands in for what talks to a shard."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, **__: Any) -> None:
         self.put_: list[Any] = []
         self.answer: Callable[[Any], Answer | Exception | None] = taken_as
 

@@ -1,0 +1,95 @@
+"""One trace of a vote, from Envoy to the statement that counts it; traces of what nobody waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from solders.keypair import Keypair
+
+from app.demo.run import running_system
+from app.demo.story import GRID_S
+from tests.support.eventually import eventually
+from tests.support.otlp import CALLERS_SPAN, TRACEPARENT, Collector
+from tests.support.system import FAST, RunningSystem, create_markets, new_market_id
+
+CALL = "zmart.v1.VoteService/CastProposalVote"
+WEBHOOK = "zmart.v1.WebhookService/ReceiveHeliusEvents"
+
+
+@pytest.fixture(scope="module")
+def traced_system(tmp_path_factory: pytest.TempPathFactory, otlp: Collector) -> Iterator[RunningSystem]:
+    data_dir = tmp_path_factory.mktemp("traced")
+    env = {**FAST, "ZMART_OTLP_ENDPOINT": otlp.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    with running_system(data_dir, env) as connection:
+        yield RunningSystem(connection, data_dir)
+
+
+def ancestors(trace: dict[str, Any], name: str) -> list[str]:
+    """The spans above one, from its parent up, as far as they came from our processes."""
+    by_id = {span.span_id: span for span in trace.values()}
+    found, span = [], trace[name]
+    while (parent := by_id.get(span.parent_span_id)) is not None:
+        found.append(parent.name)
+        span = parent
+    return found
+
+
+async def test_one_vote_is_one_trace_from_envoy_through_its_actor_to_the_statement_that_counts_it(
+    traced_system: RunningSystem, otlp: Collector
+) -> None:
+    market_id, voter = new_market_id(), traced_system.token(Keypair())
+    async with traced_system.doors() as doors:
+        await create_markets(doors, [market_id])
+    headers = {"authorization": f"Bearer {voter.token}", **TRACEPARENT}
+    url = f"{traced_system.connection['envoy_url']}/api/votes/proposal"
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(url, json={"market_id": market_id, "vote": "like"}, headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+        for _ in range(5):  # Envoy sends its spans by five
+            await client.get(f"{traced_system.connection['envoy_url']}/health", timeout=20)
+    eventually(lambda: otlp.trace().keys() >= {CALL, "actor CastVote", "shard batch", "sql take_votes"})
+    eventually(lambda: any(span.parent_span_id.hex() == CALLERS_SPAN for span in otlp.trace().values()))
+    trace = otlp.trace()
+    (envoy,) = [span.name for span in trace.values() if span.parent_span_id.hex() == CALLERS_SPAN]
+    above = ancestors(trace, "sql take_votes")
+    assert above[:3] == ["shard batch", "actor CastVote", CALL]
+    assert above[-1] == envoy
+    assert voter.token.encode() not in b"".join(otlp.raw)
+
+
+async def test_a_transaction_is_traced_with_its_requests_to_the_chain_and_its_statements(
+    traced_system: RunningSystem, otlp: Collector
+) -> None:
+    market_id = new_market_id()
+    async with traced_system.doors() as doors:
+        await create_markets(doors, [market_id])
+        await doors.cast(traced_system.token(Keypair()), market_id, "dislike")
+        await doors.advance_clock(GRID_S)
+
+    def below(step: str) -> set[str]:
+        ours = [span for span in otlp.named(step) if market_id in str(span.attributes)]
+        return {span.name for span in otlp.spans() if span.parent_span_id in {each.span_id for each in ours}}
+
+    signing = {"chain SimulateVersionedTransaction", "sql mark_signed"}
+    eventually(lambda: below("transaction sign") >= signing, timeout_s=20)
+    eventually(lambda: below("transaction send") >= {"chain SendRawTransaction", "sql mark_sent"}, timeout_s=20)
+    eventually(lambda: "sql mark_confirmed" in below("transaction confirm"), timeout_s=20)
+
+
+async def test_what_a_webhook_brought_is_indexed_in_its_trace_and_what_became_of_it_is_seen_published(
+    traced_system: RunningSystem, otlp: Collector
+) -> None:
+    async with traced_system.doors() as doors:
+        await create_markets(doors, [new_market_id()])
+
+    def indexed() -> list[Any]:
+        pushed = {span.trace_id for span in otlp.named(WEBHOOK)}
+        return [span for span in otlp.named("index bodies") if span.trace_id in pushed]
+
+    eventually(lambda: bool(indexed()), timeout_s=20)
+    (bodies, *_) = indexed()
+    eventually(lambda: otlp.trace(bodies.trace_id.hex()).keys() >= {"sql put_body", "sql finish_bodies"})
+    eventually(lambda: any("sql mark_published" in otlp.trace(span.trace_id.hex()) for span in otlp.named("publish")))
