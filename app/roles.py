@@ -135,10 +135,12 @@ async def _ledger(settings: Settings) -> None:
 
 
 async def _grpc(settings: Settings) -> None:
+    from app.collector import NEW_OBJECTS_OF_CALLS_MAX, calm_collector
     from app.wiring_grpc import running_grpc
 
     stop = stop_event()
     async with running_grpc(settings, STOP_GRACE_S):
+        calm_collector(NEW_OBJECTS_OF_CALLS_MAX)
         await stop.wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -61,7 +62,7 @@ from identity import WebhookMode, WebhookSecrets, can_sign
 from indexer.arrivals import fault_of_body
 from storage.aggregations import AggregationReads
 from storage.alerts import AlertReads
-from storage.database import Database, database_pool
+from storage.database import NEVER_IDLE_S, Database, database_pool
 from storage.event_reads import EventReads
 from storage.feed_reads import FeedReads
 from storage.inbox import Inbox
@@ -278,6 +279,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         guard=breakers.asking_database,
         span=tracing.sql if tracing else None,
     )
+<<<<<<< HEAD
     inbox_database = await database_pool(
         database_url(settings),
         INBOX_POOL,
@@ -285,6 +287,9 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         guard=breakers.asking_database,
         span=tracing.sql if tracing else None,
     )
+=======
+    inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox", idle_s=NEVER_IDLE_S)
+>>>>>>> 2b91d43 (Take 60 ms stalls out of the webhook's answer: no full looks of the collector, small WAL segments, connections opened ahead)
     pool = rpc_pool(settings)
     reader = chain_reader(settings, tracing.asking(pool) if tracing else pool)
     probed = Probed(settings, database, reader, pool, breakers.states)
@@ -329,7 +334,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     server = build_server(
         parts, ServerSettings(secret, settings.host, settings.ports.grpc, reflection=settings.grpc_reflection)
     )
-    await router.directory.ready(VIRTUAL_SHARDS, READY_S_MAX)
+    await asyncio.gather(router.directory.ready(VIRTUAL_SHARDS, READY_S_MAX), inbox_database.warm(INBOX_POOL))
     await server.start()
     try:
         yield server

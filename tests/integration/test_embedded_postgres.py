@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from app.embedded import DataDirectoryUnusable, EmbeddedPostgres, NoUnprivilegedIdentity
-from app.embedded.postgres import binary
+from app.embedded.postgres import WAL_SEGMENT_MB, binary
 from app.embedded.unprivileged import NAMESPACE, OTHER_USER, Identity, unprivileged, works
 from app.runner import Runner, StartFailed
 from tests.support import embedded_parent
@@ -167,6 +167,7 @@ def test_commits_are_durable_unless_a_test_asks_for_speed(new_runner: StartRunne
         new_runner().start(postgres.role())
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert ask(postgres.url, f"SHOW {setting}") == expected
+        assert ask(postgres.url, "SHOW wal_segment_size") == f"{WAL_SEGMENT_MB}MB"
 
 
 def test_a_client_that_holds_a_transaction_open_does_not_keep_the_server_from_stopping(

@@ -12,7 +12,7 @@ from domain.deadlines import ClockName, Deadline
 from domain.feed import FeedMessage, snapshot_payload
 from domain.lifecycle import Lifecycle
 from domain.market import Market
-from storage.database import database_pool
+from storage.database import NEVER_IDLE_S, database_pool
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
 from storage.outbox import OutboxReader
@@ -246,6 +246,25 @@ async def test_a_wait_without_a_server_is_an_outage(unused_tcp_port: int) -> Non
     database = await database_pool(url, size=1)
     with pytest.raises(OSError, match="listen"):
         await OutboxReader(database, url).wait(LONG_WAIT_S)
+    await database.close()
+
+
+# --- connections ----------------------------------------------------------------------------------------------------
+
+
+async def test_connections_are_open_before_anybody_asks(database_url: str, real_ground: PostgresGround) -> None:
+    database = await database_pool(database_url, 3, "warmed", idle_s=NEVER_IDLE_S)
+    await database.warm(3)
+    rows = await real_ground.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'warmed'")
+    assert len(rows) == 3
+    await database.close()
+
+
+async def test_what_cannot_be_opened_ahead_is_no_failure_until_it_is_needed(unused_tcp_port: int) -> None:
+    database = await database_pool(f"postgresql://zmart:x@127.0.0.1:{unused_tcp_port}/zmart", size=2)
+    await database.warm(2)
+    with pytest.raises(StorageUnavailable):
+        await database.fetch("ping")
     await database.close()
 
 

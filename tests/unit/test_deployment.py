@@ -13,6 +13,7 @@ import yaml
 
 from app.cli import main
 from app.config import Settings
+from app.embedded.postgres import SETTINGS, WAL_SEGMENT_MB
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -55,6 +56,13 @@ def test_a_command_of_ours_and_its_probe_exist(name: str) -> None:
         takes = main.commands[command].params
         for argument, taken in zip(arguments, takes, strict=False):
             assert argument in getattr(taken.type, "choices", ())
+
+
+def test_commits_wait_no_longer_for_segments_than_on_the_embedded_server() -> None:
+    postgres = SERVICES["postgres"]
+    assert postgres["environment"]["POSTGRES_INITDB_ARGS"] == f"--wal-segsize={WAL_SEGMENT_MB}"
+    given = [word for word in postgres["command"] if "=" in word]
+    assert given == [f"{name}={SETTINGS[name]}" for name in ("min_wal_size", "max_wal_size")]
 
 
 def test_every_variable_of_ours_is_a_setting_and_so_is_every_secret_of_that_name() -> None:
