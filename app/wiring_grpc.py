@@ -279,17 +279,14 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         guard=breakers.asking_database,
         span=tracing.sql if tracing else None,
     )
-<<<<<<< HEAD
     inbox_database = await database_pool(
         database_url(settings),
         INBOX_POOL,
         "zmart-inbox",
+        idle_s=NEVER_IDLE_S,
         guard=breakers.asking_database,
         span=tracing.sql if tracing else None,
     )
-=======
-    inbox_database = await database_pool(database_url(settings), INBOX_POOL, "zmart-inbox", idle_s=NEVER_IDLE_S)
->>>>>>> 2b91d43 (Take 60 ms stalls out of the webhook's answer: no full looks of the collector, small WAL segments, connections opened ahead)
     pool = rpc_pool(settings)
     reader = chain_reader(settings, tracing.asking(pool) if tracing else pool)
     probed = Probed(settings, database, reader, pool, breakers.states)
