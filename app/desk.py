@@ -30,6 +30,7 @@ from domain.intents import Settlement
 from domain.journal import AlertNote
 from domain.observed import ChainConfig
 from storage.database import database_pool
+from storage.kept_breakers import KeptBreakers
 from storage.outages import StorageUnavailable
 from storage.transactions import PostgresTransactionStore
 
@@ -41,6 +42,10 @@ RETRY_S_MAX = 5.0
 MISFIT_S = 10.0
 """How often what does not fit is looked at again, and the sentence repeated."""
 POOL_MAX = 4
+BREAKER_S = 1.0
+"""How often the breaker of transitions is looked at, to be shown by GetHealth when it has changed."""
+TRANSITIONS = "transitions"
+"""Its name there."""
 
 log = structlog.get_logger("desk")
 
@@ -56,13 +61,14 @@ class Desk:
         self._database_url = database_url
         self._sleep = sleep
         self._config: ChainConfig | None = None
+        self._breakers: KeptBreakers | None = None
         self._tracing = tracing_of(settings, "zmart-chain-agent")
 
     async def run(self, wake: asyncio.Event, publish: Callable[[News], None]) -> None:
         """Work until cancelled."""
         span = self._tracing.sql if self._tracing else None
         database = await database_pool(self._database_url, POOL_MAX, "zmart-chain-agent", span=span)
-        store = AlarmedStore(database, self._settings)
+        store, self._breakers = AlarmedStore(database, self._settings), KeptBreakers(database)
         try:
             keys, reader, pool = await self._opened(store)
             try:
@@ -90,6 +96,7 @@ class Desk:
             async with attempt_locks(self._settings, tasks) as locks:
                 fees = fee_settings(self._settings)
                 sender = Sender(reader, keys, store, fees=fees, locks=locks, spans=self._tracing)
+                tasks.create_task(self._show_breaker(sender))
                 await sender.run(wake, lambda settlement: _settled(settlement, publish))
 
     # --- what does not fit ----------------------------------------------------------------------------------------
@@ -136,6 +143,20 @@ class Desk:
                 await store.raise_alert(_alert(misfit))
             except StorageUnavailable as outage:
                 log.warning("alert not stored", error=str(outage))
+
+    async def _show_breaker(self, sender: Sender) -> None:
+        """Keep the breaker's state where GetHealth finds it; what could not be kept is with the next look."""
+        assert self._breakers is not None
+        shown = None
+        while True:
+            is_open = sender.holds_transitions_back
+            if is_open is not shown:
+                try:
+                    await self._breakers.keep(TRANSITIONS, is_open)
+                    shown = is_open
+                except StorageUnavailable as outage:
+                    log.warning("breaker not shown", error=str(outage))
+            await self._sleep(BREAKER_S)
 
     # --- what the shards are told ---------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from chain.endpoints import RpcPool
 from grpc_server import HealthParts
 from storage.database import Database
 from storage.index_store import IndexStanding, PostgresIndexStore
+from storage.kept_breakers import KeptBreakers
 from storage.redis_client import connect_redis
 
 ANSWER_TIMEOUT_S = 1.0
@@ -52,6 +53,9 @@ class Probed:
         self._pool = pool
         self._more_breakers = breakers
         self._redis = connect_redis(settings.redis_url, ANSWER_TIMEOUT_S) if settings.redis_url else None
+        self._kept = KeptBreakers(database)
+        self._kept_states: Mapping[str, bool] = {}
+        """As last read: what other processes say of theirs."""
         self._index = PostgresIndexStore(database, settings.program_id)
 
     def parts(self) -> HealthParts:
@@ -71,7 +75,7 @@ class Probed:
             await self._redis.aclose()
 
     async def _ask_database(self) -> None:
-        await self._database.fetch("ping")
+        self._kept_states = await self._kept.states()
 
     async def _ask_redis(self) -> None:
         if self._redis is None:
@@ -85,7 +89,7 @@ class Probed:
 
     def _breakers(self) -> Mapping[str, bool]:
         rpc = {endpoint.rpc.endpoint: endpoint.breaker.is_open for endpoint in self._pool.endpoints}
-        return {**self._more_breakers(), **rpc}
+        return {**self._kept_states, **self._more_breakers(), **rpc}
 
 
 def fault_of(standing: IndexStanding, sweep_s: float) -> str | None:

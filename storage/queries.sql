@@ -1416,6 +1416,13 @@ LEFT JOIN LATERAL (
 -- name: role_beat
 INSERT INTO heartbeats (role) VALUES ($1) ON CONFLICT (role) DO UPDATE SET beat_at = now();
 
+-- name: keep_breaker
+INSERT INTO breakers (name, is_open) VALUES ($1, $2::boolean)
+ON CONFLICT (name) DO UPDATE SET is_open = excluded.is_open, changed_at = now();
+
+-- name: kept_breakers
+SELECT name, is_open FROM breakers ORDER BY name;
+
 -- name: role_beats
 SELECT role, extract(epoch FROM now() - beat_at)::float8 AS age_s FROM heartbeats ORDER BY role;
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,18 @@ from solders.keypair import Keypair
 from actors.chain_agent import News
 from actors.messages import ChainNews
 from app.config import Settings
-from app.desk import MISFIT_S, Desk
+from app.desk import MISFIT_S, TRANSITIONS, Desk
 from chain.checks import cluster_misfits
 from chain.client import ChainReader
 from chain.keys import local_key_path
+from domain.intents import Action, Intent
+from domain.journal import Change
+from storage.kept_breakers import KeptBreakers
 from tests.support.eventually import eventually_async
 from tests.support.ledger import Chain
+from tests.support.markets import market, market_id
 from tests.support.rpc_proxy import Fault, rpc_proxy
+from tests.support.storage import PostgresGround, adopted, new_id, own
 
 ANOTHER_CLUSTER = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
 
@@ -185,3 +190,34 @@ async def test_the_cluster_is_compared_with_the_one_that_was_named(chain: Chain)
         assert list(await cluster_misfits(reader, await reader.genesis_hash())) == []
         (misfit,) = await cluster_misfits(reader, ANOTHER_CLUSTER)
         assert (misfit.subject, ANOTHER_CLUSTER in misfit.seen) == ("cluster", True)
+
+
+async def test_the_breaker_of_transitions_is_kept_for_others_to_show_when_it_opens_and_when_it_closes(
+    chain: Chain, fitting: Settings, real_ground: PostgresGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chain.transition_gate.SPACING_S", 0.0)
+    monkeypatch.setattr("chain.transition_gate.OPEN_S", 0.1)
+    await plan_approval(real_ground)
+    kept = KeptBreakers(real_ground.database)
+    async with rpc_proxy(chain.ledger.rpc_url) as proxy:
+        proxy.fail(Fault.UNAVAILABLE, "getLatestBlockhash")
+        changes = {"solana_rpc_url": proxy.url, "breaker_open_s": 0.01}
+        office = Office(fitting.model_copy(update=changes), real_ground.database_url)
+        async with office.at_work():
+            await eventually_async(lambda: shows(kept, {TRANSITIONS: True}))
+            proxy.heal()
+            await eventually_async(lambda: shows(kept, {TRANSITIONS: False}))
+
+
+async def shows(kept: KeptBreakers, states: dict[str, bool]) -> bool:
+    return await kept.states() == states
+
+
+async def plan_approval(ground: PostgresGround) -> None:
+    """Of a market that the chain does not have, so that a chain that answers says no."""
+    journal = await ground.journal()
+    intent = Intent(new_id(), market_id(), Action.APPROVE, 1)
+    async with journal.transaction(await own(journal)) as transaction:
+        await transaction.save([adopted(market())])
+        await transaction.save([Change(replace(market(), version=2, intent=intent), None, False, planned=(intent,))])
+    await ground.end_journals()

@@ -11,14 +11,21 @@ from typing import Any
 import httpx
 import pytest
 
-from app.wiring_health import connections_to, fault_of
+from app.config import Settings
+from app.wiring_health import Probed, connections_to, fault_of
+from chain.client import ChainReader
+from chain.endpoints import RpcPool
+from chain.program import ZmartProgram
+from chain.rpc import Rpc, RpcSettings
 from grpc_server.health import Health
 from grpc_server.traffic import Traffic
 from storage.index_store import IndexStanding
+from storage.kept_breakers import KeptBreakers
 from tests.support.eventually import eventually_async
 from tests.support.front import Front, running_front
 from tests.support.grpc_health import PARTS, Condition
 from tests.support.grpc_parts import Served, served
+from tests.support.storage import PostgresGround
 from zmart.v1.ops_service_pb2 import GetHealthRequest, GetHealthResponse
 from zmart.v1.ops_service_pb2_grpc import OpsServiceStub
 
@@ -120,6 +127,19 @@ async def test_an_open_breaker_is_shown() -> None:
         running.condition.breakers["https://rpc.example"] = True
         (breaker,) = (await asked(running)).breakers
         assert (breaker.name, breaker.open) == ("https://rpc.example", True)
+
+
+async def test_breakers_of_other_processes_are_shown_as_they_were_last_kept(real_ground: PostgresGround) -> None:
+    pool = RpcPool([Rpc(RpcSettings("http://127.0.0.1:9"))])
+    reader = ChainReader(pool, ZmartProgram.at(Settings().program_id))
+    own = {"database": False, "redis": True}
+    probed = Probed(Settings(redis_url=None), real_ground.database, reader, pool, lambda: own)
+    parts = probed.parts()
+    assert "transitions" not in parts.breakers()
+    await KeptBreakers(real_ground.database).keep("transitions", is_open=True)
+    await parts.database()
+    assert parts.breakers() == {**own, "transitions": True, pool.endpoints[0].rpc.endpoint: False}
+    await reader.close()
 
 
 def test_the_error_rate_is_the_share_of_our_faults_in_the_last_minute() -> None:

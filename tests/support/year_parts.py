@@ -36,10 +36,10 @@ class Chronicle:
         """Transitions that an outage made overdue while no breaker opened."""
 
     def tell(self, note: AlertNote) -> None:
-        self.told.append((asyncio.get_running_loop().time(), note))
+        self.told.append((_now_s(), note))
 
     def save(self, changes: list[Change]) -> None:
-        now_s = asyncio.get_running_loop().time()
+        now_s = _now_s()
         self.saved += [(now_s, change) for change in changes]
         self.told += [(now_s, note) for change in changes for note in change.alerts]
 
@@ -190,3 +190,8 @@ class YearRows(MortalStore):
         since_s = asyncio.get_running_loop().time() - OVERDUE_S
         spans = self._weather.outages["rpc"]
         return self._own_life.began_s <= since_s and any(a <= since_s < since_s + OVERDUE_S < b for a, b in spans)
+
+
+def _now_s() -> float:
+    """To the millisecond, which a sum of floats may miss."""
+    return round(asyncio.get_running_loop().time(), 3)

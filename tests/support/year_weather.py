@@ -15,6 +15,8 @@ AIM_S = 90.0
 """How far from what it aims at an outage begins at most."""
 AIMED_AT_EACH = 0.35
 """Share of parts that go away around something that is about to happen."""
+JUST_AFTER_S = 0.001
+"""A loop runs what is due a little early, so a change is told when it has surely come."""
 
 Span = tuple[float, float]
 
@@ -54,7 +56,7 @@ class Weather:
         while True:
             now_s = asyncio.get_running_loop().time()
             ahead_s = [at_s for spans in self.outages.values() for span in spans for at_s in span if at_s > now_s]
-            await self.change(min(ahead_s) - now_s if ahead_s else YEAR_S)
+            await self.change(min(ahead_s) - now_s + JUST_AFTER_S if ahead_s else YEAR_S)
             self.stir()
 
     def spans_without(self, since_s: float, until_s: float) -> Sequence[Span]:

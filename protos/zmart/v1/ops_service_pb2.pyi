@@ -59,7 +59,7 @@ class GetHealthResponse(_message.Message):
 
     @_builtins.property
     def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BreakerHealth]:
-        """The circuit breakers of this process, by name."""
+        """The circuit breakers of this process, by name, and `transitions`: the one of the process that sends to the chain."""
 
     def __init__(
         self,
