@@ -22,6 +22,9 @@ TOLD_WITHIN_S = 60.0
 """Of the first moment at which a shard with database and chain time could tell."""
 REACHED_BY = {Lifecycle.APPROVED: ("ApproveProposal",), Lifecycle.FINALIZED: ("FinalizeMarket",)}
 LANDED = (IntentStatus.CONFIRMED, IntentStatus.FINALIZED)
+CLOCKS_APART_S = 1.5
+"""The chain counts whole seconds, and so does a market."""
+ROUNDED_S = 0.01
 OPENING_TOLD_S = 70.0
 """The sender's longest pause, and one request more."""
 
@@ -111,7 +114,7 @@ def _judge_notices(year: Year, market: MarketId, found: Counter[str]) -> None:
     keys = [note.dedupe_key for _, note in year.chronicle.told if note.alert_type == "stuck_market"]
     assert len(set(keys)) == len(keys), (year.seed, market, "two notices of one day")
     for window in _windows(year, market):
-        inside = [at_s for at_s in notices if window.begins_s <= at_s < window.until_s]
+        inside = [at_s for at_s in notices if window.begins_s <= at_s + CLOCKS_APART_S < window.until_s]
         notices = [at_s for at_s in notices if at_s not in inside]
         if window.first_s is None:
             assert not inside, (year.seed, market, "told while nobody was there", window, inside)
@@ -136,7 +139,7 @@ def _windows(year: Year, market: MarketId) -> Iterator[Window]:
 
 
 def _window(year: Year, begins_s: float, since_s: float, following: Move) -> Window:
-    until_s = min(begins_s + DAY_S, following.known_s + 1)
+    until_s = min(begins_s + DAY_S, following.known_s + 2 * CLOCKS_APART_S)
     seen = [max(began_s, since_s) for began_s, ended_s in year.sights if ended_s > max(began_s, since_s)]
     first_s = min((at_s for at_s in seen if at_s < until_s), default=None)
     is_certain = first_s is not None and first_s + TOLD_WITHIN_S < min(until_s, following.at_s)
@@ -180,9 +183,13 @@ def _judge_breakers(year: Year, found: Counter[str]) -> None:
     told = [at_s for at_s, note in year.chronicle.told if note.alert_type == "state_transition_failure"]
     lives = []
     for opened_s, ended_s in year.chronicle.openings:
-        inside = [at_s for at_s in told if opened_s <= at_s <= ended_s]
+        inside = [at_s for at_s in told if opened_s <= at_s <= ended_s + ROUNDED_S]
         assert inside or ended_s < opened_s + OPENING_TOLD_S, (year.seed, "opened unheard", opened_s, ended_s)
         assert not inside or inside[0] <= opened_s + OPENING_TOLD_S, (year.seed, "told late", opened_s, inside)
         lives.append((opened_s, ended_s))
         found["breakers opened"] += 1
-    assert all(any(a <= at_s <= b for a, b in lives) for at_s in told), (year.seed, "told of no opening", told)
+    assert all(any(a <= at_s <= b + ROUNDED_S for a, b in lives) for at_s in told), (
+        year.seed,
+        "told of no opening",
+        told,
+    )
