@@ -123,6 +123,13 @@ def _alerts(market: Market, events: Sequence[ev.Event]) -> Iterator[AlertNote]:
                 yield _alert(market, "stuck_market", "MEDIUM", _stuck(market), f":{day}")
             case ev.FinalizationMismatched():
                 yield _alert(market, "finalization_mismatch", "CRITICAL", _mismatch(market, event))
+            case ev.StateUnexplained(before, now):
+                data = {
+                    "from": before.name,
+                    "to": now.name,
+                    "means": "No instruction leads there; the chain is followed.",
+                }
+                yield _alert(market, "state_unexplained", "HIGH", data)
             case ev.AttemptFailed(intent, reason, failures) if calls_for_help(failures):
                 data = {"action": intent.action.value, "attempt": str(failures), "reason": reason}
                 yield _alert(market, "intent_failed", "HIGH", data, f":{intent.action.value}")

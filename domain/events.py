@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from domain.commands import CastVote, RecordChainVote
 from domain.intents import Expectation, Intent
+from domain.lifecycle import Lifecycle
 from domain.observed import ObservedMarket
 from domain.tally import Tally, VoteType
 
@@ -193,6 +194,14 @@ class FinalizationMismatched:
 
 
 @dataclass(frozen=True, slots=True)
+class StateUnexplained:
+    """A newer read shows a state to which no instructions lead from the one before (CI 9): a dropped slot, or a bug."""
+
+    before: Lifecycle
+    after: Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFailed:
     """An attempt ended without effect and may be repeated from `next_attempt_at_s` (wall clock).
 
@@ -233,6 +242,7 @@ Event = (
     | TransitionConfirmed
     | FinalizationConfirmed
     | FinalizationMismatched
+    | StateUnexplained
     | AttemptFailed
     | AttemptTooEarly
 )

@@ -159,7 +159,7 @@ def evolve(market: Market | None, event: ev.Event) -> Market:
             return _settled(market, event)
         case ev.AggregationSkipped() | ev.StuckNoticed():
             return _noted(market, event)
-        case ev.VoteAdmitted() | ev.ChainVoteCameLate() | ev.FinalizationMismatched():
+        case ev.VoteAdmitted() | ev.ChainVoteCameLate() | ev.FinalizationMismatched() | ev.StateUnexplained():
             return market
         case _:
             assert_never(event)

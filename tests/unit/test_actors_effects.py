@@ -97,6 +97,14 @@ def test_another_outcome_than_expected_is_told_with_both_numbers() -> None:
     assert (alert.data["tally"], alert.data["submitted"], alert.data["on_chain"]) == ("6 to 4", "6 to 4", "3 to 7")
 
 
+def test_a_state_to_which_nothing_leads_is_followed_and_told_with_both_states() -> None:
+    account = observed(slot=50, state=Lifecycle.ACTIVE)
+    written = change(market(state=Lifecycle.FINALIZED), ObserveMarket(market_id(), account))
+    (alert,) = written.alerts
+    assert (alert.alert_type, alert.severity) == ("state_unexplained", "HIGH")
+    assert (alert.data["from"], alert.data["to"], written.market.state) == ("FINALIZED", "ACTIVE", Lifecycle.ACTIVE)
+
+
 @pytest.mark.parametrize("command", [FIRE, AggregateNow(market_id())], ids=["tick", "operator"])
 def test_a_database_that_knows_less_than_the_chain_calls_for_help_and_sends_nothing(command: Command) -> None:
     given = market(proposal=Tally(1, 0, 1, 0), confirmed_likes=12, confirmed_dislikes=1)
