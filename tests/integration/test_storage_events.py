@@ -189,3 +189,25 @@ async def test_counting_and_finding_never_read_a_table_through(
     assert "event_logs_once" in search.indexes
     count = await plan_of(real_ground, "count_found_events", [BIG_MARKET], types, signature[0][:8])
     assert "event_logs_once" in count.indexes and '"Relation Name": "event_logs",' in count.text
+
+
+async def test_searching_a_rare_type_walks_its_own_index(real_ground: PostgresGround, many: int) -> None:
+    """One event in 1,000 is of this type: walking all of them down to 101 of it read a hundred times as much."""
+    for place in (NEWEST_PLACE, EventPlace(many // 40, 3, "m", 0)):
+        plan = await plan_of(real_ground, "search_events", *place, [], ["MarketCreated"], "marketc", 101)
+        assert not plan.scans_a_table
+        assert "event_logs_type" in plan.indexes and "event_logs_order" not in plan.indexes, plan.text
+        assert plan.pages <= 700, plan.text
+
+
+async def test_searching_a_small_market_walks_its_own_index(
+    real_ground: PostgresGround, reads: EventReads, many: int
+) -> None:
+    (row,) = await real_ground.query(
+        "SELECT market_id, count(*) AS count FROM event_logs WHERE market_id <> $1 GROUP BY 1 ORDER BY 2, 1 LIMIT 1",
+        BIG_MARKET,
+    )
+    plan = await plan_of(real_ground, "search_events", *NEWEST_PLACE, [row["market_id"]], [], row["market_id"], 101)
+    assert "event_logs_order" not in plan.indexes and plan.pages <= 700, plan.text
+    found = await reads.search(EventMatch(row["market_id"], ()), None, 1_000)
+    assert {event.market_id for event in found} == {row["market_id"]} and len(found) == row["count"] < many
