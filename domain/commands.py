@@ -79,6 +79,8 @@ class ObserveMarket:
     market_id: MarketId
     observed: ObservedMarket
     corrects_tallies: bool = False
+    is_repair: bool = False
+    """Whoever sends it has compared and tells of every difference, so nothing is told of it a second time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from domain.commands import (
     SettleIntent,
 )
 from domain.market import VOTABLE_STATE, Market
-from domain.observations import observe
+from domain.observations import observe, without_unexplained
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, Refusal, VotingClosing, WrongState
 from domain.rules import Now, Rules
 
@@ -42,9 +42,9 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
         case DescribeMarket():
             return _describe(market, command)
         case ObserveMarket():
-            if command.corrects_tallies:
-                return aggregation.correct(market, command.observed, rules)
-            return observe(market, command.observed, rules)
+            look = aggregation.correct if command.corrects_tallies else observe
+            seen = look(market, command.observed, rules)
+            return without_unexplained(seen) if command.is_repair else seen
         case FireDeadline():
             return stuck.noticed(market, rules, now, aggregation.fire(market, rules, now))
         case AggregateNow():

@@ -27,6 +27,13 @@ def observe(market: Market, observed: ObservedMarket, rules: Rules) -> tuple[ev.
     return (ev.MarketObserved(observed), *mismatch(market, observed, rules), *_unexplained(market, observed))
 
 
+def without_unexplained(decision: tuple[ev.Event, ...] | Refusal) -> tuple[ev.Event, ...] | Refusal:
+    """The same, but that nobody is told of a state to which nothing leads."""
+    if not isinstance(decision, tuple):
+        return decision
+    return tuple(event for event in decision if not isinstance(event, ev.StateUnexplained))
+
+
 def _unexplained(market: Market, observed: ObservedMarket) -> tuple[ev.StateUnexplained, ...]:
     if observed.state is market.state or reachable(market.state, observed.state):
         return ()

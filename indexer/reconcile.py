@@ -218,7 +218,7 @@ class Reconciler:
         if observed is None:
             return False
         await self._markets.submit_many(
-            [ObserveMarket(difference.market_id, observed, corrects_tallies=difference.field == "proposal_tally")]
+            [ObserveMarket(difference.market_id, observed, difference.field == "proposal_tally", is_repair=True)]
         )
         stored = await self._rows.markets([difference.market_id])
         return all(
