@@ -29,8 +29,8 @@ class Wire(Protocol):
         """Bytes written but not yet taken by the kernel."""
         ...
 
-    def write(self, packets: Sequence[Packet]) -> None:
-        """Queue frames in order; a socket that is closing takes none."""
+    def write(self, packets: Sequence[Packet]) -> int:
+        """Queue frames in order; a socket that is closing takes none. The backlog then."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -154,10 +154,11 @@ class Connection:
         """Carry out the session's effects until it has none; a call from within (a ready snapshot) joins the outer."""
         if self._flushing:
             return
-        if self._ready:  # before the effects: no effect of this connection is older
-            ready, self._ready = self._ready, []
-            self._write(ready)
-        if self.session.is_idle and self._timer is not None:
+        if ready := self._ready:  # before the effects: no effect of this connection is older
+            self._ready = []
+            if backlog_bytes := self._wire.write(ready):
+                self._behind(backlog_bytes)
+        if not self.session.effects and self._timer is not None:
             return
         self._flushing = True
         try:
@@ -216,13 +217,14 @@ class Connection:
         self.session.verified(caller, self._wall_s())
 
     def _write(self, packets: list[Packet]) -> None:
-        """Write what has gathered; a client that has not taken the last 256 KiB is closed instead (T62)."""
-        if packets:
-            self._wire.write(packets)
-            if backlog_bytes := self._wire.backlog_bytes:
-                self._around.laggards.watch(self, backlog_bytes, self._wall_s())
-                if backlog_bytes > self._around.backlog_bytes_max:
-                    self.too_slow()
+        if packets and (backlog_bytes := self._wire.write(packets)):
+            self._behind(backlog_bytes)
+
+    def _behind(self, backlog_bytes: int) -> None:
+        """The client has not taken all; one that has not taken the last 256 KiB is closed (T62)."""
+        self._around.laggards.watch(self, backlog_bytes, self._wall_s())
+        if backlog_bytes > self._around.backlog_bytes_max:
+            self.too_slow()
 
     def _end(self, code: CloseCode, reason: str) -> None:
         metrics.CLOSES.labels(str(int(code))).inc()

@@ -21,21 +21,21 @@ from websockets.typing import Origin, Subprotocol
 
 from ws_bridge import frames, metrics
 from ws_bridge.admission import LOOPBACK, Admission, AdmissionLimits, Networks, counted_address
+from ws_bridge.alarms import Alarms
 from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol, transport_logger
 from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub, Member
 from ws_bridge.laggards import Laggards
-from ws_bridge.packets import Packet, write_packets
 from ws_bridge.ports import Feed, Progress, Snapshots, Tokens
 from ws_bridge.progress import ProgressTeller
 from ws_bridge.session import CloseCode, Limits, Session
 from ws_bridge.snapshots import SnapshotDesk, SnapshotReader
 from ws_bridge.sockets import PingedConnection
+from ws_bridge.wires import CLOSE_TIMEOUT_S, SocketWire
 
 INBOUND_FRAMES_MAX = 4
 LOOK_EVERY_S = 1.0
-CLOSE_TIMEOUT_S = 5.0
 NOTSENT_LOWAT_BYTES = 128 * 1024
 """Without it the kernel takes up to 4 MB for a client that reads nothing, and hides it for seconds."""
 FLUSHED_AT_ONCE_MAX = 500
@@ -69,33 +69,6 @@ class BridgeSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-class SocketWire:
-    """A websockets connection as a `Wire`."""
-
-    def __init__(self, socket_: ServerConnection, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        self._socket, self._spawn = socket_, spawn
-
-    @property
-    def backlog_bytes(self) -> int:
-        """What the kernel has not taken; the documented way to see a slow peer (websockets, topics/broadcast)."""
-        return self._socket.transport.get_write_buffer_size()
-
-    def write(self, packets: Sequence[Packet]) -> None:
-        """Queue frames in one write; a socket that is closing takes none."""
-        write_packets(self._socket, packets)
-
-    def close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; a client that reads nothing is cut off after 5 s."""
-        self._spawn(self._close(code, reason))
-
-    async def _close(self, code: int, reason: str) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._socket.close(code, reason)
-        except TimeoutError:
-            self._socket.transport.abort()
-
-
 class Bridge:
     """One process's bridge between the feed and the browsers.
 
@@ -125,6 +98,7 @@ class Bridge:
         self._server: Server | None = None
         self._pump: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._ringing: asyncio.Task[None] | None = None
         self._reader: SnapshotReader | None = None
         self._around: Surroundings | None = None
 
@@ -142,13 +116,15 @@ class Bridge:
     async def start(self) -> None:
         """Take the feed's position, then listen: no message between both can be missed. OSError: the port is taken."""
         self._reader = SnapshotReader(self._snapshots, self._wall_s)
-        self._around = self._surroundings(self._reader.desk)
+        alarms = Alarms(asyncio.get_running_loop().time)
+        self._around = self._surroundings(self._reader.desk, alarms)
         self._around.hub.remember(await self._feed.open())
         self._pump = asyncio.create_task(self._run_feed(self._around), name="feed")
         if self._progress is not None:
             self._teller = ProgressTeller(self._around.hub, self._progress, self._wall_s)
             self._telling = asyncio.create_task(self._teller.run(), name="progress")
         self._watch = asyncio.create_task(self._look(self._around), name="laggards")
+        self._ringing = asyncio.create_task(alarms.run(), name="alarms")
         try:
             self._server = await self._listen()
         except OSError:
@@ -158,11 +134,13 @@ class Bridge:
 
     async def failed(self) -> None:
         """Wait for the end of the tasks: returns after `stop`, raises when a bug ended one (end the process then)."""
-        tasks = {task for task in (self._pump, self._watch, self._telling) if task is not None}
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(self._running(), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             if not task.cancelled():
                 task.result()
+
+    def _running(self) -> list[asyncio.Task[None]]:
+        return [task for task in (self._pump, self._watch, self._telling, self._ringing) if task is not None]
 
     async def stop(self, grace_s: float) -> None:
         """Close every socket with 1012 and a spread hint; what has not closed within `grace_s` is cut off."""
@@ -171,10 +149,9 @@ class Bridge:
             self._server.close(close_connections=False)
             await self._send_away(grace_s / 2)
             await self._wait_closed(self._server, grace_s)
-        for task in (self._pump, self._watch, self._telling):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        for task in self._running():
+            task.cancel()
+            await asyncio.wait({task})
         if self._reader is not None:
             await self._reader.close()
         await self._feed.close()
@@ -209,10 +186,8 @@ class Bridge:
             for kind, count in around.hub.listeners.items():
                 metrics.SUBSCRIPTIONS.labels(kind).set(count)
 
-    def _surroundings(self, desk: SnapshotDesk) -> Surroundings:
-        loop = asyncio.get_running_loop()
-        call_later = loop.call_later
-        hub = Hub(desk, History(self._settings.history, loop.time))
+    def _surroundings(self, desk: SnapshotDesk, alarms: Alarms) -> Surroundings:
+        hub = Hub(desk, History(self._settings.history, asyncio.get_running_loop().time))
         return Surroundings(
             hub,
             desk,
@@ -220,7 +195,7 @@ class Bridge:
             self._admission,
             self._laggards,
             self._wall_s,
-            call_later,
+            alarms.call_later,
             self._settings.backlog_bytes_max,
         )
 

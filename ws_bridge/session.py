@@ -15,7 +15,8 @@ from ws_bridge import frames
 from ws_bridge.admission import Bucket
 from ws_bridge.channels import NAME_LENGTH_MAX, Channel, Kind, MalformedChannel, parse_channel
 from ws_bridge.frames import ClientMessage, MalformedMessage, Position
-from ws_bridge.packets import PING, Packet, packet
+from ws_bridge.heartbeats import heartbeat
+from ws_bridge.packets import Packet, packet
 from ws_bridge.parcels import Numbered, Parcel
 from ws_bridge.ports import Caller
 from ws_bridge.subscription import Sheet, Subscription
@@ -120,11 +121,12 @@ class Session:
         self._inbound = Bucket(limits.messages_per_s, limits.messages_burst, now_s)
         self._tickets = count(1)
         self._subscriptions: dict[str, Subscription] = {}
-        self._effects: list[Effect] = []
+        self.effects: list[Effect] = []
+        """What `take` would give."""
 
     def take(self) -> list[Effect]:
         """The effects since the last call, in order."""
-        effects, self._effects = self._effects, []
+        effects, self.effects = self.effects, []
         return effects
 
     @property
@@ -214,11 +216,6 @@ class Session:
         self._send(out)
         return False
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether `take` would give nothing."""
-        return not self._effects
-
     def unnumbered(self, channel: str, told: Packet) -> None:
         """A message that may be missed (decisions F2): only who holds the channel's present state is told."""
         subscription = self._subscriptions.get(channel)
@@ -285,7 +282,7 @@ class Session:
         elif message.action == "unsubscribe":
             self._unsubscribe(message, now_s)
         else:
-            self._heartbeat(now_s)
+            self._say(frames.heartbeat(self._held(), now_s))
 
     def _subscribe(self, message: ClientMessage, now_s: float) -> None:
         for requested in message.channels:
@@ -343,18 +340,17 @@ class Session:
         subscription = self._subscriptions.get(channel)
         return None if self.closed or subscription is None or subscription.ticket != ticket else subscription
 
-    def _heartbeat(self, now_s: float) -> None:
-        self._heartbeat_at_s = now_s + self._limits.heartbeat_s
+    def _held(self) -> tuple[tuple[str, Position], ...]:
         held = ((name, sub.position) for name, sub in self._subscriptions.items())
-        self._say(frames.heartbeat(((name, position) for name, position in held if position is not None), now_s))
+        return tuple((name, position) for name, position in held if position is not None)
 
     def _ping(self, now_s: float) -> None:
         """HEARTBEAT for pages, which do not see pings, and a ping for dead lines."""
         if self._pinged_at_s is not None:
             self.close(CloseCode.PONG_TIMEOUT, "pong timeout")
             return
-        self._heartbeat(now_s)
-        self._do(Send(PING))
+        self._heartbeat_at_s = now_s + self._limits.heartbeat_s
+        self._do(Send(heartbeat(self._held(), now_s)))
         self._pinged_at_s = now_s
 
     def _expired(self, now_s: float) -> bool:
@@ -381,4 +377,4 @@ class Session:
 
     def _do(self, effect: Effect) -> None:
         if not self.closed:
-            self._effects.append(effect)
+            self.effects.append(effect)

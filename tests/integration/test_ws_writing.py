@@ -9,7 +9,7 @@ import pytest
 from tests.support.bridge import running_bridge
 from tests.support.feed import MARKET, Book
 from tests.support.valkey import ValkeyServer
-from ws_bridge import BridgeSettings, Limits, packets, server
+from ws_bridge import BridgeSettings, Limits, server, wires
 
 CHANNEL = f"market_{MARKET}"
 
@@ -18,7 +18,7 @@ CHANNEL = f"market_{MARKET}"
 async def test_a_client_gets_every_message_and_answers_pings_whoever_writes_the_frames(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch, raw_allowed: bool
 ) -> None:
-    monkeypatch.setattr(server, "write_packets", partial(packets.write_packets, raw_allowed=raw_allowed))
+    monkeypatch.setattr(server, "SocketWire", partial(wires.SocketWire, raw_allowed=raw_allowed))
     book = Book()
     book.open(CHANNEL)
     settings = BridgeSettings(limits=Limits(heartbeat_s=0.5))

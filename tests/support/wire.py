@@ -12,7 +12,7 @@ from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub
 from ws_bridge.laggards import Laggards
-from ws_bridge.packets import PING, Packet
+from ws_bridge.packets import Packet
 from ws_bridge.session import Limits, Session
 from ws_bridge.snapshots import Read, SnapshotDesk
 
@@ -29,12 +29,13 @@ class Line:
         self.ponged: Callable[[], None] | None = None
         """Answers pings; None: the client is dead."""
 
-    def write(self, packets: Sequence[Packet]) -> None:
+    def write(self, packets: Sequence[Packet]) -> int:
         """Wire."""
         if self.closed is None:
-            if PING in packets and self.ponged is not None:
+            if any(each.pings for each in packets) and self.ponged is not None:
                 self.ponged()
             self.told.extend(json.loads(text.encode()) for each in packets for text in each.texts)
+        return self.backlog_bytes
 
     def close(self, code: int, reason: str) -> None:
         """Wire."""

@@ -1,0 +1,69 @@
+"""The one place that writes to sockets: frames that are ready made go past the library, under a guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.protocol import OPEN
+
+from ws_bridge.packets import Packet
+from ws_bridge.sockets import INSIDES_KNOWN
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+class SocketWire:
+    """A websockets connection as a `Wire`."""
+
+    def __init__(
+        self,
+        socket_: ServerConnection,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        raw_allowed: bool = INSIDES_KNOWN,
+    ) -> None:
+        self._socket, self._spawn = socket_, spawn
+        self._protocol, self._transport = socket_.protocol, socket_.transport
+        self._raw_allowed = raw_allowed and not socket_.protocol.extensions
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What the kernel has not taken; the documented way to see a slow peer (websockets, topics/broadcast)."""
+        return self._transport.get_write_buffer_size()
+
+    def write(self, packets: Sequence[Packet]) -> int:
+        """Queue frames in order without waiting; a socket that is closing takes none. What the kernel has not taken.
+
+        The frames go to the transport past the library, in one write, only while it has nothing of its own under way;
+        else, and with a version that was not measured, `broadcast()` writes message after message, a system call each.
+        """
+        protocol = self._protocol
+        if protocol.state is OPEN:
+            if self._raw_allowed and self._socket.fragmented_send_waiter is None and not protocol.writes:
+                self._transport.write(
+                    packets[0].frames if len(packets) == 1 else b"".join([each.frames for each in packets])
+                )
+            else:
+                for each in packets:
+                    self._write_by_library(each)
+        return self._transport.get_write_buffer_size()
+
+    def _write_by_library(self, each: Packet) -> None:
+        for text in each.texts:
+            broadcast((self._socket,), text)
+        if each.pings:
+            self._protocol.send_ping(b"")
+            self._socket.send_data()
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; a client that reads nothing is cut off after 5 s."""
+        self._spawn(self._close(code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._socket.close(code, reason)
+        except TimeoutError:
+            self._transport.abort()
