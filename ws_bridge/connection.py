@@ -9,10 +9,9 @@ from typing import Protocol
 
 from ws_bridge import metrics
 from ws_bridge.admission import Admission
-from ws_bridge.hub import Hub
+from ws_bridge.hub import Hub, Parcels
 from ws_bridge.laggards import Laggards
 from ws_bridge.packets import Packet
-from ws_bridge.parcels import Parcel
 from ws_bridge.ports import Caller, Tokens
 from ws_bridge.session import Close, CloseCode, Join, Leave, ReadSnapshot, Send, Session, Verify
 from ws_bridge.snapshots import SnapshotDesk
@@ -63,12 +62,13 @@ class Surroundings:
 class Connection:
     """One connected client: a member of the hub and a subscriber of the snapshot desk."""
 
+    __slots__ = ("_around", "_channels", "_flushing", "_timer", "_timer_at_s", "_wall_s", "_wire", "session", "wallet")
+
     def __init__(self, session: Session, wire: Wire, around: Surroundings) -> None:
         self.session = session
         self._wire, self._around, self._wall_s = wire, around, around.wall_s
         self.wallet: str | None = None
         self._channels: dict[str, None] = {}
-        self._ready: list[Packet] = []
         self._flushing = False
         self._timer: Cancellable | None = None
         self._timer_at_s = 0.0
@@ -111,10 +111,18 @@ class Connection:
 
     # from the hub and the desk
 
-    def published(self, parcel: Parcel) -> None:
-        """Live messages; written at the next flush."""
-        if self.session.published(parcel):
-            self._ready.append(parcel.packet)
+    def deliver(self, parcels: Parcels) -> None:
+        """Live messages of one tick, in one write; what follows what the client has goes out as it came."""
+        session = self.session
+        if len(parcels) == 1:
+            passed_on: Sequence[Packet] = parcels if session.published(parcels[0]) else ()
+        else:
+            passed_on = [parcel for parcel in parcels if session.published(parcel)]
+        # before the effects: none of this connection is older, and none of these messages' channels has one
+        if passed_on and (backlog_bytes := self._wire.write(passed_on)):
+            self._behind(backlog_bytes)
+        if session.effects:
+            self.flush()
 
     def unnumbered(self, channel: str, told: Packet) -> None:
         """A message that may be missed: only a client that has taken everything so far is told."""
@@ -154,10 +162,6 @@ class Connection:
         """Carry out the session's effects until it has none; a call from within (a ready snapshot) joins the outer."""
         if self._flushing:
             return
-        if ready := self._ready:  # before the effects: no effect of this connection is older
-            self._ready = []
-            if backlog_bytes := self._wire.write(ready):
-                self._behind(backlog_bytes)
         if not self.session.effects and self._timer is not None:
             return
         self._flushing = True

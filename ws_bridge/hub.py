@@ -1,7 +1,7 @@
 """Who listens to what: the topic index between one feed and all connections of this process.
 
 A message costs one encoding and one visit to each of its subscribers, nothing else; what a batch brought leaves each
-connection together.
+connection together, in that visit: a second one would find ten thousand connections gone from the processor's cache.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from ws_bridge.snapshots import SnapshotDesk
 
 EPOCHS_KNOWN_MAX = 16
 
+Parcels = tuple[Parcel, ...]
+"""What one tick brought for one member; members of the same channels share it."""
+
 
 class Member(Protocol):
     """A connection as the hub sees it; must be hashable by identity."""
 
-    def published(self, parcel: Parcel) -> None:
-        """Take messages of a joined channel; nothing is written before `flush`."""
+    def deliver(self, parcels: Parcels) -> None:
+        """Take what one tick brought and write it; messages of a channel that was left meanwhile are ignored."""
         ...
 
     def unnumbered(self, channel: str, told: Packet) -> None:
@@ -32,7 +35,7 @@ class Member(Protocol):
         ...
 
     def history_lost(self) -> None:
-        """Messages may be missing anywhere."""
+        """Messages may be missing anywhere; nothing is written before `deliver` or `flush`."""
         ...
 
     def flush(self) -> None:
@@ -99,25 +102,28 @@ class Hub:
 
     def deliver(self, batch: Batch) -> None:
         """Pass on what one tick of the feed brought, all at once."""
-        for member in self.distribute(batch):
-            member.flush()
+        for member, brought in self.rounds(batch).items():
+            member.deliver(brought)
 
-    def distribute(self, batch: Batch) -> tuple[Member, ...]:
-        """Hand over what one tick brought; who has to be flushed. Whoever flushes earlier changes no order."""
-        touched: dict[Member, None] = {}
+    def rounds(self, batch: Batch) -> dict[Member, Parcels]:
+        """Whom to deliver what one tick brought, all of it before the next tick's rounds are asked for.
+
+        Clients may come, ask and go between two deliveries: the history has the messages already, and no read from
+        before them is shared any more, so whoever subscribes meanwhile has them, and drops them if they are delivered.
+        """
+        rounds: dict[Member, Parcels] = {}
         restored = [entry for entry in batch.entries if self._is_restored(entry)]
         if restored or batch.history_lost:
-            self._lose_history(touched)
+            self._lose_history()
+            rounds = dict.fromkeys(self._members, ())
         for channel, messages in self._encoded(batch.entries).items():
             self._desk.outdate(channel)
             topic = self._topics.get(channel)
             if topic:
-                for parcel in parcels(messages):
-                    for member in topic:
-                        member.published(parcel)
-                    _count(parcel, len(topic))
-                touched.update(topic)
-        return tuple(touched)
+                brought = tuple(parcels(messages))
+                _add(rounds, topic, brought)
+                _count(brought, len(topic))
+        return rounds
 
     def tell(self, channel: str, told: Packet) -> None:
         """Pass on a message that may be missed."""
@@ -135,13 +141,12 @@ class Hub:
         self._epochs.append(entry.epoch)
         return len(self._epochs) > 1
 
-    def _lose_history(self, touched: dict[Member, None]) -> None:
+    def _lose_history(self) -> None:
         metrics.HISTORY_LOSSES.inc()
         self.history.clear()
         self._desk.outdate_all()
         for member in self.members:
             member.history_lost()
-        touched.update(self._members)
 
     def _encoded(self, entries: Iterable[FeedEntry]) -> dict[str, list[Numbered]]:
         """By channel, in order, and in the history before anybody hears of them."""
@@ -154,8 +159,17 @@ class Hub:
         return by_channel
 
 
-def _count(parcel: Parcel, listeners: int) -> None:
-    messages = len(parcel.messages)
-    metrics.DELIVERED.inc(messages * listeners)
-    metrics.DELIVERED_BYTES.inc(len(parcel.packet.frames) * listeners)
-    metrics.COALESCED.inc((messages - 1) * listeners)
+def _add(rounds: dict[Member, Parcels], topic: Iterable[Member], brought: Parcels) -> None:
+    if not rounds:
+        rounds.update(dict.fromkeys(topic, brought))
+        return
+    for member in topic:
+        rounds[member] = rounds.get(member, ()) + brought
+
+
+def _count(brought: Parcels, listeners: int) -> None:
+    for parcel in brought:
+        messages = len(parcel.messages)
+        metrics.DELIVERED.inc(messages * listeners)
+        metrics.DELIVERED_BYTES.inc(len(parcel.frames) * listeners)
+        metrics.COALESCED.inc((messages - 1) * listeners)

@@ -19,16 +19,15 @@ class Numbered:
     packet: Packet
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """Messages of one channel and epoch whose numbers follow each other without a gap."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel(Packet):
+    """Messages of one channel and epoch whose numbers follow each other without a gap, as the packet to write."""
 
     channel: str
     epoch: str
     first: int
     last: int
     messages: tuple[Numbered, ...]
-    packet: Packet
 
 
 def numbered(entry: FeedEntry, encode: Callable[[FeedEntry], str]) -> Numbered:
@@ -50,4 +49,12 @@ def parcels(messages: Iterable[Numbered]) -> Iterator[Parcel]:
 
 def _parcel(run: Sequence[Numbered]) -> Parcel:
     together = joined([message.packet for message in run])
-    return Parcel(run[0].channel, run[0].epoch, run[0].seq, run[-1].seq, tuple(run), together)
+    return Parcel(
+        together.texts,
+        together.frames,
+        channel=run[0].channel,
+        epoch=run[0].epoch,
+        first=run[0].seq,
+        last=run[-1].seq,
+        messages=tuple(run),
+    )

@@ -9,8 +9,9 @@ import logging
 import random
 import re
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -25,7 +26,7 @@ from ws_bridge.alarms import Alarms
 from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol, transport_logger
 from ws_bridge.history import History, HistoryBounds
-from ws_bridge.hub import Hub, Member
+from ws_bridge.hub import Hub, Member, Parcels
 from ws_bridge.laggards import Laggards
 from ws_bridge.ports import Feed, Progress, Snapshots, Tokens
 from ws_bridge.progress import ProgressTeller
@@ -38,7 +39,7 @@ INBOUND_FRAMES_MAX = 4
 LOOK_EVERY_S = 1.0
 NOTSENT_LOWAT_BYTES = 128 * 1024
 """Without it the kernel takes up to 4 MB for a client that reads nothing, and hides it for seconds."""
-FLUSHED_AT_ONCE_MAX = 500
+DELIVERED_AT_ONCE_MAX = 500
 """About 5 ms of writes; then sockets that want something are served before the fan-out goes on."""
 DRAIN_BATCHES = 20
 DRAINED_TOGETHER_MIN = 50
@@ -163,7 +164,7 @@ class Bridge:
             batch = await self._feed.next_batch()
             ends_s = asyncio.get_running_loop().time() + self._settings.tick_s
             with metrics.FANOUT_SECONDS.time():
-                await _flush(around.hub.distribute(batch))
+                await _deliver(around.hub.rounds(batch))
             if batch.entries:
                 metrics.lagged(batch.entries[0].timestamp, self._wall_s())
             if self._teller is not None:
@@ -326,13 +327,13 @@ class Bridge:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _flush(members: Sequence[Member]) -> None:
-    """Write what has been handed over; a connection that asks for something meanwhile is simply written to earlier."""
-    for begin in range(0, len(members), FLUSHED_AT_ONCE_MAX):
-        if begin:
-            await asyncio.sleep(0)
-        for member in members[begin : begin + FLUSHED_AT_ONCE_MAX]:
-            member.flush()
+async def _deliver(rounds: Mapping[Member, Parcels]) -> None:
+    """One visit to each; between some of them the loop turns."""
+    visits = iter(rounds.items())
+    while some := tuple(islice(visits, DELIVERED_AT_ONCE_MAX)):
+        for member, parcels in some:
+            member.deliver(parcels)
+        await asyncio.sleep(0)
 
 
 def _handshake(request: Request) -> Handshake | None:

@@ -108,6 +108,21 @@ class Session:
     `channels` come from the URL and are subscribed once the caller is known.
     """
 
+    __slots__ = (
+        "_auth_deadline_s",
+        "_heartbeat_at_s",
+        "_inbound",
+        "_limits",
+        "_pinged_at_s",
+        "_strikes",
+        "_subscriptions",
+        "_tickets",
+        "_wanted",
+        "caller",
+        "closed",
+        "effects",
+    )
+
     def __init__(self, limits: Limits, channels: Sequence[str], now_s: float) -> None:
         self.caller: Caller | None = None
         self.closed = False

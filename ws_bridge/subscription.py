@@ -34,6 +34,8 @@ class Sheet:
 class Subscription:
     """The state machine of one channel; methods return whether a snapshot that is read from now on is needed."""
 
+    __slots__ = ("_buffer", "_epoch", "_joining", "_resume", "_seq", "attempts", "channel", "requested", "ticket")
+
     def __init__(self, channel: str, requested: str, resume: Position | None) -> None:
         self.channel, self.requested = channel, requested
         self.ticket = 0

@@ -18,6 +18,8 @@ CLOSE_TIMEOUT_S = 5.0
 class SocketWire:
     """A websockets connection as a `Wire`."""
 
+    __slots__ = ("_protocol", "_raw_allowed", "_socket", "_spawn", "_transport")
+
     def __init__(
         self,
         socket_: ServerConnection,
@@ -36,15 +38,15 @@ class SocketWire:
     def write(self, packets: Sequence[Packet]) -> int:
         """Queue frames in order without waiting; a socket that is closing takes none. What the kernel has not taken.
 
-        The frames go to the transport past the library, in one write, only while it has nothing of its own under way;
-        else, and with a version that was not measured, `broadcast()` writes message after message, a system call each.
+        The frames go to the transport past the library, in one write, only while it has nothing of its own to write
+        (a message in fragments it never has, for all are written here); else, and with a version that was not measured,
+        `broadcast()` writes message after message, a system call each.
         """
         protocol = self._protocol
         if protocol.state is OPEN:
-            if self._raw_allowed and self._socket.fragmented_send_waiter is None and not protocol.writes:
-                self._transport.write(
-                    packets[0].frames if len(packets) == 1 else b"".join([each.frames for each in packets])
-                )
+            if self._raw_allowed and not protocol.writes:
+                frames = packets[0].frames if len(packets) == 1 else b"".join([each.frames for each in packets])
+                self._transport.write(frames)
             else:
                 for each in packets:
                     self._write_by_library(each)

@@ -14,6 +14,7 @@ from tests.support.feed import MARKET, OTHER_MARKET, Book, Row, State
 from tests.support.wire import Stage
 from ws_bridge import frames
 from ws_bridge.frames import Position
+from ws_bridge.hub import Member, Parcels
 from ws_bridge.packets import packet
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.snapshots import Read
@@ -100,6 +101,8 @@ class World:
         self.stream: list[Row] = []
         self.read_to = 0
         self.lost = False
+        self.visits: list[tuple[Member, Parcels]] = []
+        """What a tick brought and to whom it has not been delivered yet."""
         self.reads: list[tuple[Read, State]] = []
         self.epochs = count(2)
         self.readers: list[Reader] = []
@@ -129,8 +132,15 @@ class World:
     def feed(self, pick: int) -> None:
         rows = self.stream[self.read_to : self.read_to + 1 + pick % 4]
         self.read_to += len(rows)
-        self.stage.hub.deliver(Batch(_entries(rows), self.lost))
+        self.visit(len(self.visits))
+        self.visits = list(self.stage.hub.rounds(Batch(_entries(rows), self.lost)).items())
         self.lost = False
+
+    def visit(self, pick: int) -> None:
+        """A tick reaches some clients; others come, go and ask before it reaches the rest."""
+        some, self.visits = self.visits[:pick], self.visits[pick:]
+        for member, parcels in some:
+            member.deliver(parcels)
 
     def flush_stream(self, _pick: int) -> None:
         self.stream, self.read_to, self.lost = [], 0, True
@@ -164,7 +174,7 @@ class World:
 
     def restart(self, _pick: int) -> None:
         """The bridge dies; its successor reads what the stream still holds, and every client comes back."""
-        self.stage, self.reads, self.lost = Stage(), [], False
+        self.stage, self.reads, self.visits, self.lost = Stage(), [], [], False
         self.stage.hub.remember(_entries(self.stream))
         self.read_to = len(self.stream)
         former, self.readers = self.readers, []
@@ -200,9 +210,12 @@ class World:
         """No more trouble: everything under way arrives."""
         for channel in tuple(self.unknowable):
             self.commit(CHANNELS.index(channel))
+        self.visit(len(self.visits))
+        self.check()
         while self.book.pending or self.read_to < len(self.stream) or self.lost or self.stage.begun or self.reads:
             self.relay(1)
             self.feed(3)
+            self.visit(len(self.visits))
             self.read_state(0)
             self.answer(0)
             self.check()
@@ -222,6 +235,7 @@ STEPS: dict[str, Callable[[World, int], None]] = {
         "commit",
         "relay",
         "feed",
+        "visit",
         "read_state",
         "answer",
         "subscribe",
@@ -234,7 +248,7 @@ STEPS: dict[str, Callable[[World, int], None]] = {
         "restart",
     )
 }
-USUAL = ["commit", "relay", "feed", "feed", "read_state", "answer"]
+USUAL = ["commit", "relay", "feed", "visit", "feed", "visit", "read_state", "answer"]
 MIXES = (
     [*USUAL, "subscribe", "unsubscribe", "connect", "reconnect"],
     [*USUAL, *USUAL, "subscribe", "reconnect", "flush_stream"],

@@ -96,7 +96,7 @@ def test_after_a_loss_nothing_is_resumed() -> None:
 def test_messages_of_a_tick_travel_as_one_parcel_unless_a_number_is_missing() -> None:
     together = list(parcels([message(1), message(2), message(4), message(5, epoch="e2")]))
     assert [(each.first, each.last, each.epoch) for each in together] == [(1, 2, "e1"), (4, 4, "e1"), (5, 5, "e2")]
-    assert together[0].packet.frames == packet("x" * 100).frames * 2
+    assert together[0].frames == packet("x" * 100).frames * 2
 
 
 def test_frames_have_the_three_lengths_of_the_protocol() -> None:
