@@ -18,6 +18,7 @@ from solders.keypair import Keypair
 from app.connection import read_connection
 from app.demo.doors import Doors, SignedIn
 from app.demo.run import running_system
+from app.restarts import LOSSES_HEARD
 from domain.ids import MarketId
 from tests.support.eventually import eventually_async
 from tests.support.system import FAST, RunningSystem, create_markets, new_market_id
@@ -191,3 +192,65 @@ async def _see_a_vote(doors: Doors, battered: Battered, market: MarketId) -> Non
         update = await watch.until("VOTE_UPDATE")
     assert update["dislikes"] == snapshot["dislikes"] + 1
     assert update["seq"] == snapshot["seq"] + 1
+
+
+async def test_a_role_that_ends_five_times_is_heard_of(battered: Battered) -> None:
+    killed = set[int]()
+
+    async def another() -> int | None:
+        try:
+            pid = battered.pid("envoy")
+        except (KeyError, FileNotFoundError):
+            return None  # between two processes
+        return None if pid in killed or not psutil.pid_exists(pid) else pid
+
+    for _ in range(LOSSES_HEARD):
+        pid = await eventually_async(another, timeout_s=20)
+        assert pid is not None
+        killed.add(pid)
+        os.kill(pid, signal.SIGKILL)
+    await eventually_async(lambda: is_open(battered, "role_restarting:envoy"), timeout_s=20)
+
+
+@pytest.mark.long
+async def test_a_shard_that_does_not_come_up_is_heard_of_and_so_is_its_return(battered: Battered) -> None:
+    # given somebody who waits for one of its virtual shards, when it dies
+    pid = await battered.living_shard()
+    greedy = await asyncpg.connect(battered.system.connection["database_url"])
+    vshard = await greedy.fetchval("SELECT min(id)::int FROM virtual_shards WHERE pid = $1", pid)
+    slot = await greedy.fetchval("SELECT slot FROM shard_heartbeats WHERE pid = $1", pid)
+    waiting = asyncio.create_task(greedy.execute("SELECT pg_advisory_lock(77, $1)", vshard))
+    await eventually_async(lambda: is_waited_for(battered, vshard))
+    os.kill(pid, signal.SIGKILL)
+    # then people hear after half a minute, and again when it is back
+    await waiting
+    await eventually_async(lambda: is_open(battered, f"shard_down:{slot}"), timeout_s=90)
+    await greedy.close()
+
+    async def is_over() -> bool:
+        return not await is_open(battered, f"shard_down:{slot}")
+
+    await eventually_async(is_over, timeout_s=60)
+    await battered.vote()
+    await battered.compare()
+
+
+OPEN = "SELECT count(*) FROM alerts WHERE dedupe_key = $1 AND resolved_at IS NULL"
+WAITED_FOR = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 77 AND objid::int = $1 AND NOT granted
+"""
+
+
+async def is_open(battered: Battered, dedupe_key: str) -> bool:
+    return await counted(battered, OPEN, dedupe_key)
+
+
+async def is_waited_for(battered: Battered, vshard: int) -> bool:
+    return await counted(battered, WAITED_FOR, vshard)
+
+
+async def counted(battered: Battered, statement: str, argument: object) -> bool:
+    database = await asyncpg.connect(battered.system.connection["database_url"])
+    found = await database.fetchval(statement, argument)
+    await database.close()
+    return bool(found)
