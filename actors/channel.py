@@ -19,6 +19,7 @@ LENGTH_BYTES = 4
 LINES_MAX = 64
 """Connections of a shard at once; one more closes the oldest, whose gateway, if it lives, comes again."""
 READ_BYTES = 256 * 1024
+"""Read at once, into memory that each connection keeps: new memory of this size is mapped and cleared each time."""
 ANSWER_S_MAX = 0.25
 """How long a shard waits for a gateway that reads no result; then the connection goes, and the batch comes again."""
 
@@ -30,7 +31,7 @@ class Frames:
         self._sealed = sealed
         self._buffer = bytearray()
 
-    def feed(self, received: bytes) -> Iterator[object]:
+    def feed(self, received: bytes | memoryview) -> Iterator[object]:
         """The messages that are whole now; raises RefusedFrame, after which the connection is worth nothing."""
         self._buffer += received
         while (frame := self._next()) is not None:
@@ -64,13 +65,14 @@ class Line:
         self._socket = connection
         self._sealed = sealed
         self._frames = Frames(sealed)
+        self._received = memoryview(bytearray(READ_BYTES))
         self.descriptor = connection.fileno()
 
     def read(self) -> list[Batch] | None:
         """The batches that are whole now; None when the other side has gone or says what nobody should."""
         try:
-            received = self._socket.recv(READ_BYTES)
-            messages = list(self._frames.feed(received)) if received else None
+            size = self._socket.recv_into(self._received)
+            messages = list(self._frames.feed(self._received[:size])) if size else None
         except BlockingIOError:
             return []
         except (OSError, RefusedFrame):

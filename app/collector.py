@@ -15,7 +15,8 @@ def calm_collector(new_objects_max: int = NEW_OBJECTS_MAX) -> None:
     """Look for cycles rarely, and never among what was there at the start.
 
     A full look takes 0.5 s at 10,000 sockets of the bridge. In the gRPC server it took 90 ms, every 2.2 s under 200
-    webhooks a second. What fan-out and calls make is freed by counting references, but for a few cycles.
+    webhooks a second; and the looks at the young, each 700 objects by default, were a tenth of its time and of a
+    shard's under votes. What fan-out and calls make is freed by counting references, but for a few cycles.
     """
     gc.collect()
     gc.freeze()

@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from app import exporter
+from app.collector import NEW_OBJECTS_OF_CALLS_MAX, calm_collector
 from app.config import Settings
 from app.exec_child import guarded
 from app.logs import configure_logs
@@ -135,7 +136,6 @@ async def _ledger(settings: Settings) -> None:
 
 
 async def _grpc(settings: Settings) -> None:
-    from app.collector import NEW_OBJECTS_OF_CALLS_MAX, calm_collector
     from app.wiring_grpc import running_grpc
 
     stop = stop_event()
@@ -145,7 +145,6 @@ async def _grpc(settings: Settings) -> None:
 
 
 async def _bridge(settings: Settings) -> None:
-    from app.collector import calm_collector
     from app.wiring_feed import running_bridge
 
     stop = stop_event()
@@ -157,6 +156,7 @@ async def _bridge(settings: Settings) -> None:
 async def _notifier(settings: Settings) -> None:
     from app.wiring_feed import run_notifier
 
+    calm_collector()
     await run_notifier(settings, stop_event())
 
 
@@ -167,6 +167,7 @@ async def _indexer(settings: Settings) -> None:
 
     stop = stop_event()
     async with opened_indexer(settings) as indexer:
+        calm_collector()
         working = asyncio.create_task(indexer.run())
         stopping = asyncio.create_task(stop.wait())
         write_status(settings.data_dir / INDEXER_STATUS_FILE, {"run_id": settings.run_id, "pid": os.getpid()})

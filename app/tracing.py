@@ -23,7 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.traced_parts import TracedAsking, TracedRouter
 from chain.rpc import Asking
-from grpc_server.interceptors import Context
+from grpc_server.calls import Context
 from grpc_server.measuring import ended_with
 from grpc_server.methods import Policy
 from grpc_server.naming import trace_headers

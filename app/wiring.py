@@ -15,6 +15,7 @@ from actors.ports import Journal
 from actors.shard import ShardParts
 from actors.shard_core import ShardSettings
 from app import clock
+from app.collector import calm_collector
 from app.config import Settings
 from app.logs import name_logs
 from app.schedule import CronSchedule
@@ -70,7 +71,9 @@ def shard(start: StartShard) -> ShardParts:
     url, tracing = database_url(settings), tracing_of(settings, "zmart-shard")
 
     async def connect() -> Journal:
-        return await PostgresJournal.connect(url, span=tracing.sql if tracing else None)
+        journal = await PostgresJournal.connect(url, span=tracing.sql if tracing else None)
+        calm_collector()
+        return journal
 
     return ShardParts(connect, shard_settings(settings), tracing)
 

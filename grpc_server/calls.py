@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from typing import Any
+
+from grpc.aio import ServicerContext
 
 from domain.ids import Wallet
 from grpc_server.problems import Rejected, WalletMissing
@@ -11,6 +15,22 @@ from identity import ANONYMOUS, Caller
 CALLER: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
 LIMIT_HEADERS: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("limit_headers", default=())
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+
+Context = ServicerContext[Any, Any]
+_HEADERS: ContextVar[tuple[Context | None, Mapping[str, Sequence[str]]]] = ContextVar("headers", default=(None, {}))
+
+
+def headers(context: Context) -> Mapping[str, Sequence[str]]:
+    """Every text that the caller sent, in order by its key; read once a call, for grpc builds all of it each time."""
+    read_for, read = _HEADERS.get()
+    if read_for is context:
+        return read
+    found: dict[str, list[str]] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            found.setdefault(name, []).append(value)
+    _HEADERS.set((context, found))
+    return found
 
 
 def caller() -> Caller:

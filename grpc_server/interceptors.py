@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
-from grpc.aio import AbortError, ServicerContext
+from grpc.aio import AbortError
 
-from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID
+from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID, Context, headers
 from grpc_server.methods import Policy
 from grpc_server.metrics import IN_FLIGHT
 from grpc_server.naming import REQUEST_ID_KEY, RequestIds
@@ -28,7 +28,6 @@ IN_FLIGHT_MAX = 16_384
 DESERTED_S = 0.1
 """Longer than a call waits unseen in grpc while this process is busy with others."""
 
-Context = ServicerContext[Any, Any]
 Step = Callable[[Context], AbstractAsyncContextManager[None]]
 
 log = structlog.get_logger("grpc")
@@ -227,6 +226,6 @@ async def end(context: Context, cause: Problem | Exception) -> None:
     await context.abort(code, status.message, trailers)
 
 
-def values(context: Context, key: str) -> list[str]:
+def values(context: Context, key: str) -> Sequence[str]:
     """Every text that the caller sent under a key, in order."""
-    return [value for name, value in context.invocation_metadata() or () if name == key and isinstance(value, str)]
+    return headers(context).get(key, ())

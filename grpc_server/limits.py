@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from grpc_server.addresses import Networks, origin
-from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID
-from grpc_server.interceptors import Context, Step, values
+from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID, Context
+from grpc_server.interceptors import Step, values
 from grpc_server.methods import Policy
 from grpc_server.naming import REQUEST_ID_KEY
 from grpc_server.problems import RateLimited, Rejected

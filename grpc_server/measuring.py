@@ -12,7 +12,8 @@ import grpc
 from grpc.aio import AbortError
 from prometheus_client import Histogram
 
-from grpc_server.interceptors import Context, Step
+from grpc_server.calls import Context
+from grpc_server.interceptors import Step
 from grpc_server.methods import Policy
 from grpc_server.metrics import CALL_S, CALLS_STARTED
 from grpc_server.traffic import Traffic

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import structlog
-from grpc.aio import ServicerContext
 
-from grpc_server.calls import REQUEST_ID
+from grpc_server.calls import REQUEST_ID, Context, headers
 from grpc_server.methods import Policy
 
 REQUEST_ID_KEY = "x-request-id"
@@ -19,7 +18,6 @@ TRACEPARENT_KEY = "traceparent"
 TRACEPARENT_LENGTH_MAX = 256
 """Version 00 has 55 characters; later ones may append to it (W3C Trace Context, 3.2)."""
 
-Context = ServicerContext[Any, Any]
 Naming = Callable[[Context], AbstractAsyncContextManager[None]]
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
@@ -40,7 +38,7 @@ class RequestIds:
     @asynccontextmanager
     async def named(self, context: Context) -> AsyncIterator[None]:
         """Name the call, by the caller's trace too if it is in one."""
-        request_id, traceparent = _given(context.invocation_metadata() or ())
+        request_id, traceparent = _given(headers(context))
         if not _is_name(request_id):
             request_id = self._new_id()
         REQUEST_ID.set(request_id)
@@ -61,12 +59,11 @@ def name_market(request: Any) -> None:
 
 def trace_headers(context: Context) -> dict[str, str]:
     """The caller's `traceparent` and `tracestate`, where it is one that we follow."""
-    metadata = context.invocation_metadata() or ()
-    _, traceparent = _given(metadata)
+    sent = headers(context)
+    _, traceparent = _given(sent)
     if trace_id_of(traceparent) is None:
         return {}
-    states = [str(value) for name, value in metadata if name == "tracestate"]
-    return {TRACEPARENT_KEY: traceparent, "tracestate": ",".join(states)}
+    return {TRACEPARENT_KEY: traceparent, "tracestate": ",".join(sent.get("tracestate", ()))}
 
 
 def trace_id_of(traceparent: str) -> str | None:
@@ -79,14 +76,10 @@ def trace_id_of(traceparent: str) -> str | None:
     return found[1]
 
 
-def _given(metadata: Iterable[tuple[str, str | bytes]]) -> tuple[str, str]:
+def _given(sent: Mapping[str, Sequence[str]]) -> tuple[str, str]:
     """The first request id and the only traceparent that the caller sent; several are none (3.2)."""
-    request_id, traceparents = "", []
-    for name, value in metadata:
-        if name == REQUEST_ID_KEY and not request_id:
-            request_id = str(value)
-        elif name == TRACEPARENT_KEY:
-            traceparents.append(str(value))
+    request_id = next(filter(None, sent.get(REQUEST_ID_KEY, ())), "")
+    traceparents = sent.get(TRACEPARENT_KEY, ())
     return request_id, traceparents[0] if len(traceparents) == 1 else ""
 
 

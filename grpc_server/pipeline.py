@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError
 from grpc import HandlerCallDetails, RpcMethodHandler
 from grpc.aio import Server
 
-from grpc_server.interceptors import Context, Interceptor, Step, end
+from grpc_server.calls import Context
+from grpc_server.interceptors import Interceptor, Step, end
 from grpc_server.methods import POLICIES
 from grpc_server.metrics import RECEIVED_BYTES, SENT_BYTES
 from grpc_server.naming import RequestIds, name_market

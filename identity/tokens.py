@@ -81,13 +81,15 @@ class Tokens:
             "tier": tier.name.lower(),
         }
         token = jwt.encode(claims, self._key.private, self._key.algorithm, {"kid": self._key.key_id})
+        if wallet is not None:  # it comes back here with the next call
+            self._remember(_digest(token), Caller(tier, wallet, now_s + ttl_s, token_id))
         return IssuedToken(token, now_s + ttl_s, token_id)
 
     def verify(self, token: str) -> Caller | Denial:
         """Who the token speaks for, or why it speaks for nobody."""
         if len(token) > TOKEN_LENGTH_MAX:
             return Denial.TOKEN_MALFORMED
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = _digest(token)
         caller = self._remembered.get(digest) or self._checked(token)
         if isinstance(caller, Denial):
             return caller
@@ -123,6 +125,10 @@ class Tokens:
         if digest not in self._remembered and len(self._remembered) >= REMEMBERED_MAX:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[digest] = caller
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _caller(claims: Mapping[str, Any]) -> Caller | Denial:

@@ -23,7 +23,8 @@ from app.embedded import EmbeddedValkey
 from app.runner import Runner
 from domain.ids import Wallet, base58_encode
 from grpc_server import CallLimits
-from grpc_server.interceptors import Context, Identities
+from grpc_server.calls import Context
+from grpc_server.interceptors import Identities
 from grpc_server.methods import POLICIES
 from identity import Allowances, Doorkeeper, ServiceKeys, Tier, Tokens
 from identity.keys import signing_key

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from redis.asyncio import Redis
+
 from app.wiring_limits import Counts
 from chain.breaker import Breaker
 from identity import Allowances, Tier
@@ -70,3 +72,38 @@ async def test_a_redis_that_hangs_costs_its_wait_twice_and_then_nobody_waits(val
         async with valkey.client() as client:
             totals = [int(await client.get(key) or 0) async for key in client.scan_iter("*call_limit*")]
         assert sum(totals) <= 2 * (LIMIT // 5)
+
+
+async def test_callers_of_one_turn_are_counted_in_one_exchange_each_by_itself(valkey: ValkeyServer) -> None:
+    shared = SharedCounts(valkey.url)
+    async with valkey.client() as client:
+        await shared.add("first", 1, 60)
+        before = await _reads(client)
+        counts = await asyncio.gather(*(shared.add(f"caller {number % 40}", number, 60) for number in range(80)))
+        assert counts[40:] == [40 + 2 * number for number in range(40)], "each has its own, and what came before it"
+        assert await _reads(client) - before < 40, "together, not one by one"
+    await shared.close()
+
+
+async def test_a_redis_that_forgot_the_script_is_taught_it_again(valkey: ValkeyServer) -> None:
+    shared = SharedCounts(valkey.url)
+    async with valkey.client() as client:
+        assert await shared.add("a", 2, 60) == 2
+        await client.script_flush()
+        assert sorted(await asyncio.gather(shared.add("a", 3, 60), shared.add("a", 3, 60))) == [5, 8]
+    await shared.close()
+
+
+async def test_a_caller_that_gives_up_leaves_the_others_their_counts(valkey: ValkeyServer) -> None:
+    shared = SharedCounts(valkey.url)
+    leaving = asyncio.create_task(shared.add("a", 1, 60))
+    staying = asyncio.create_task(shared.add("a", 1, 60))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == 2, "it was counted, for it had asked"
+    await shared.close()
+
+
+async def _reads(client: Redis) -> int:
+    """How often the server has read something from a client so far."""
+    return int((await client.info("stats"))["total_reads_processed"])

@@ -215,3 +215,17 @@ def test_the_headers_say_who_is_calling(issuer: Issuer) -> None:
     assert door.admit(f"Basic {token}", None) is Denial.AUTHORIZATION_MALFORMED
     assert door.admit("", None) is Denial.AUTHORIZATION_MALFORMED
     assert door.admit("Bearer ", "service key") is Denial.TOKEN_MALFORMED
+
+
+def test_a_token_that_was_issued_here_is_known_when_it_comes_back(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = issuer.tokens.issue(WALLET, Tier.WALLET, ttl_s=900)
+
+    def checked(*_: object, **__: object) -> None:
+        raise AssertionError("its signature was checked")
+
+    monkeypatch.setattr(jwt, "decode", checked)
+    assert issuer.tokens.verify(issued.token) == Caller(Tier.WALLET, WALLET, 1_900, "id")
+    issuer.now_s = 1_900
+    assert issuer.tokens.verify(issued.token) is Denial.TOKEN_EXPIRED
