@@ -20,11 +20,11 @@ BYTES_MAX = 4_096
 def main() -> None:
     """Fuzz until the time is up; ends the process with the fuzzer's status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=["webhook", "log"])
+    parser.add_argument("target", choices=["webhook", "log", "session"])
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--grown", type=Path, help="where new inputs are kept")
     options = parser.parse_args()
-    with atheris.instrument_imports(include=["chain", "indexer", "storage", "json"]):
+    with atheris.instrument_imports(include=["chain", "indexer", "storage", "ws_bridge", "json"]):
         from tests.fuzz.targets import TARGETS
     grown = options.grown or Path(tempfile.mkdtemp())
     flags = [f"-max_total_time={options.seconds}", f"-max_len={BYTES_MAX}", f"-dict={CORPUS / 'words.dict'}"]
