@@ -12,6 +12,7 @@ import click
 from app.cli_actors import actors, shards, tail, transactions
 from app.cli_alerts import alerts
 from app.cli_backfill import backfill
+from app.cli_connections import connections, kick
 from app.cli_index import index
 from app.cli_markets import markets
 from app.cli_options import DATA_DIR, PORT_BASE, options_given, settings_from
@@ -129,6 +130,8 @@ main.add_command(shards)
 main.add_command(tail)
 main.add_command(transactions)
 main.add_command(alerts)
+main.add_command(connections)
+main.add_command(kick)
 main.add_command(markets)
 main.add_command(token)
 main.add_command(votes)

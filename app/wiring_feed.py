@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from typing import Any
 
 from app import clock
 from app.config import Settings
@@ -18,6 +20,7 @@ from app.wiring import database_url, redis_url, tracing_of
 from app.wiring_chain import chain_reader
 from domain.ids import MarketId
 from identity import Caller, Denial, Tokens
+from storage.bridges import BridgeOrders
 from storage.database import database_pool
 from storage.outbox import OutboxReader
 from storage.reads import MarketReads
@@ -26,6 +29,7 @@ from storage.tally_cache import TallyCache
 from storage.tally_projector import TallyProjector
 from ws_bridge.admission import LOOPBACK, AdmissionLimits
 from ws_bridge.feed import RedisFeed
+from ws_bridge.orders import take_orders
 from ws_bridge.ports import OutboxRow
 from ws_bridge.relay import Relay
 from ws_bridge.server import Bridge, BridgeSettings
@@ -77,12 +81,17 @@ async def running_bridge(settings: Settings, grace_s: float) -> AsyncIterator[Br
         VotingProgress(reads, reader, CronSchedule(settings.aggregation_cron), clock.monotonic_s),
     )
     await bridge.start()
-    failing = asyncio.create_task(_end_with(bridge, asyncio.current_task()))
+    orders = BridgeOrders(database, database_url(settings), str(uuid.uuid4()))
+    owner = asyncio.current_task()
+    failing = asyncio.create_task(_end_with(bridge.failed(), owner))
+    obeying = asyncio.create_task(_end_with(take_orders(bridge, orders), owner))
     try:
         yield bridge
     finally:
         failing.cancel()
+        obeying.cancel()
         await bridge.stop(grace_s)
+        await orders.close()
         await reader.close()
         await database.close()
 
@@ -110,9 +119,9 @@ def bridge_settings(settings: Settings) -> BridgeSettings:
     )
 
 
-async def _end_with(bridge: Bridge, owner: asyncio.Task[object] | None) -> None:
+async def _end_with(work: Coroutine[Any, Any, None], owner: asyncio.Task[object] | None) -> None:
     try:
-        await bridge.failed()
+        await work
     except Exception:
         if owner is not None:
             owner.cancel()

@@ -22,6 +22,7 @@ from app.wiring import database_url, redis_url, tracing_of
 from app.wiring_alert_book import Alerts
 from app.wiring_attempts import Attempts
 from app.wiring_audit import AlertStore, VoteLogs, verifies_strictly
+from app.wiring_bridges import BridgeRows
 from app.wiring_chain import chain_reader, rpc_pool
 from app.wiring_events import EVENT_TYPES, Events, IndexedPositions, ReconciliationRows
 from app.wiring_health import Probed
@@ -62,6 +63,7 @@ from identity import WebhookMode, WebhookSecrets, can_sign
 from indexer.arrivals import fault_of_body
 from storage.aggregations import AggregationReads
 from storage.alerts import AlertReads
+from storage.bridges import BridgeBook
 from storage.database import NEVER_IDLE_S, Database, database_pool
 from storage.event_reads import EventReads
 from storage.feed_reads import FeedReads
@@ -308,6 +310,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         alerts=Alerts(AlertReads(database)),
         aggregations=AggregationRows(AggregationReads(database)),
         operators=OperatorDesk(OperatorReads(database), router.standing),
+        bridges=BridgeRows(BridgeBook(database)),
         attempts=Attempts(PostgresTransactionStore(database)),
         health=probed.parts(),
         event_types=EVENT_TYPES,

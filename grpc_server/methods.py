@@ -87,6 +87,8 @@ _SERVICES: Mapping[str, Mapping[str, Policy]] = {
         "ListShards": _ADMIN_READ,
         "DescribeActor": _ADMIN_READ,
         "ListTransactions": _ADMIN_READ,
+        "ListConnections": _ADMIN_READ,
+        "KickConnections": _ADMIN_WRITE,
     },
 }
 

@@ -12,6 +12,7 @@ from grpc_server.health import Health
 from grpc_server.ops_actors import Actors
 from grpc_server.ops_aggregations import Aggregations
 from grpc_server.ops_alerts import Alerts
+from grpc_server.ops_connections import Connections
 from grpc_server.ops_discrepancies import Discrepancies
 from zmart.v1 import ops_service_pb2 as pb
 from zmart.v1.ops_service_pb2_grpc import OpsServiceServicer
@@ -27,12 +28,14 @@ class OpsService(OpsServiceServicer):
         alerts: Alerts,
         aggregations: Aggregations,
         actors: Actors,
+        connections: Connections,
     ) -> None:
         self._health = health
         self._discrepancies = discrepancies
         self._alerts = alerts
         self._aggregations = aggregations
         self._actors = actors
+        self._connections = connections
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: ServicerContext[Any, Any]) -> pb.GetHealthResponse:
         """Say how the system is."""
@@ -97,3 +100,15 @@ class OpsService(OpsServiceServicer):
     ) -> pb.ListTransactionsResponse:
         """Answer one page of transactions."""
         return await self._actors.transactions(request)
+
+    async def ListConnections(
+        self, request: pb.ListConnectionsRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListConnectionsResponse:
+        """Answer which WebSocket connections are furthest behind."""
+        return await self._connections.list(request)
+
+    async def KickConnections(
+        self, request: pb.KickConnectionsRequest, context: ServicerContext[Any, Any]
+    ) -> pb.KickConnectionsResponse:
+        """Close a wallet's WebSocket connections."""
+        return await self._connections.kick(request)

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from domain.alerts import AlertStatus, Severity, StoredAlert
 from domain.commands import Command
+from domain.connections import BridgeWord
 from domain.deadlines import Deadline
 from domain.discrepancies import DiscrepancyPlace, RunResult, StoredDiscrepancy
 from domain.event_listing import EventFilter, EventMatch, EventPlace, IndexedEvent
@@ -307,6 +308,18 @@ class OperatorBook(Protocol):
         self, wanted: TransactionFilter, after: TransactionPlace | None, limit: int
     ) -> Sequence[ListedTransaction]:
         """Up to `limit` transactions right after a place, newest first."""
+        ...
+
+
+class BridgeDesk(Protocol):
+    """The way to the WebSocket bridges. Every call raises `BookUnavailable`."""
+
+    async def order(self, is_kick: bool, wallet: str, limit: int, reason: str, asked_by: str) -> str:
+        """Ask every bridge for a wallet's connections (empty: all), or to close them; the order's id."""
+        ...
+
+    async def words(self, order_id: str) -> Sequence[BridgeWord]:
+        """Every bridge that lives or has answered."""
         ...
 
 

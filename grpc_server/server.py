@@ -28,6 +28,7 @@ from grpc_server.ops import OpsService
 from grpc_server.ops_actors import Actors
 from grpc_server.ops_aggregations import Aggregations
 from grpc_server.ops_alerts import Alerts
+from grpc_server.ops_connections import Connections
 from grpc_server.ops_discrepancies import Discrepancies
 from grpc_server.page_tokens import PageTokens
 from grpc_server.pipeline import Pipeline, UnknownMethods
@@ -36,6 +37,7 @@ from grpc_server.ports import (
     Alarm,
     AlertBook,
     AttemptBook,
+    BridgeDesk,
     CommandRouter,
     EventBook,
     MarketAccounts,
@@ -136,6 +138,7 @@ class Parts:
     alerts: AlertBook
     aggregations: AggregationBook
     operators: OperatorBook
+    bridges: BridgeDesk
     attempts: AttemptBook
     health: HealthParts
     event_types: tuple[str, ...]
@@ -274,7 +277,8 @@ def _register(
     alerts = Alerts(parts.alerts, page_tokens, parts.now_s)
     aggregations = Aggregations(adoption, parts.aggregations, page_tokens, parts.monotonic_s)
     sign_ins = AuthService(parts.challenges, parts.refreshes)
-    operators = OpsService(look, discrepancies, alerts, aggregations, Actors(parts.operators, page_tokens))
+    actors, connections = Actors(parts.operators, page_tokens), Connections(parts.bridges, parts.monotonic_s)
+    operators = OpsService(look, discrepancies, alerts, aggregations, actors, connections)
     return (
         _add(server, auth.DESCRIPTOR, sign_ins, auth_grpc.add_AuthServiceServicer_to_server),
         _add(server, vote.DESCRIPTOR, votes, vote_grpc.add_VoteServiceServicer_to_server),

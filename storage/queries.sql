@@ -1738,3 +1738,41 @@ SELECT name, checksum FROM schema_migrations;
 
 -- name: record_migration
 INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2);
+
+-- === bridges ===
+
+-- name: bridge_beats
+-- It need not be on disk; a bridge that has been silent for a day is forgotten.
+WITH quick AS (SELECT set_config('synchronous_commit', 'off', true)),
+forgotten AS (DELETE FROM bridges WHERE beat_at < now() - interval '1 day' AND id <> $1::text::uuid)
+INSERT INTO bridges (id, host, pid, connections) SELECT $1::text::uuid, $2::text, $3::int, $4::int FROM quick
+ON CONFLICT (id) DO UPDATE SET connections = excluded.connections, beat_at = now();
+
+-- name: order_bridges
+-- Questions are forgotten after an hour, orders to close never.
+WITH forgotten AS (DELETE FROM bridge_orders WHERE NOT is_kick AND asked_at < now() - interval '1 hour'),
+told AS (SELECT pg_notify('zmart_bridges', ''))
+INSERT INTO bridge_orders (is_kick, wallet, limit_each, reason, asked_by)
+SELECT $1::boolean, $2::text, $3::int, $4::text, $5::text FROM told
+RETURNING id::text;
+
+-- name: open_bridge_orders
+-- Of the last half minute: whoever starts later has none of those connections.
+SELECT o.id::text, o.is_kick, o.wallet, o.limit_each, o.reason
+FROM bridge_orders AS o
+WHERE o.asked_at > now() - interval '30 seconds'
+    AND NOT EXISTS (SELECT FROM bridge_answers AS a WHERE a.order_id = o.id AND a.bridge_id = $1::text::uuid)
+ORDER BY o.asked_at;
+
+-- name: answer_bridge_order
+INSERT INTO bridge_answers (order_id, bridge_id, host, pid, connections, matching, shown)
+SELECT $1::text::uuid, $2::text::uuid, $3::text, $4::int, $5::int, $6::int, $7::text::jsonb
+WHERE EXISTS (SELECT FROM bridge_orders WHERE id = $1::text::uuid)
+ON CONFLICT DO NOTHING;
+
+-- name: bridge_words
+SELECT coalesce(a.bridge_id, b.id)::text AS id, coalesce(a.host, b.host) AS host, coalesce(a.pid, b.pid) AS pid,
+    a.connections, a.matching, a.shown::text
+FROM (SELECT * FROM bridges WHERE beat_at > now() - interval '15 seconds') AS b
+FULL JOIN (SELECT * FROM bridge_answers WHERE order_id = $1::text::uuid) AS a ON a.bridge_id = b.id
+ORDER BY 2, 3;

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from domain.connections import ConnectionLook
 from ws_bridge import metrics
 from ws_bridge.admission import Admission
 from ws_bridge.hub import Hub, Parcels
@@ -135,6 +136,11 @@ class Connection:
     def backlog_bytes(self) -> int:
         """What the client has not taken yet."""
         return self._wire.backlog_bytes
+
+    def look(self) -> ConnectionLook:
+        """What an operator sees of it."""
+        open_s = round(self._wall_s() - self.session.began_at_s, 1)
+        return ConnectionLook(self.wallet or "", len(self._channels), open_s, self.backlog_bytes)
 
     def too_slow(self) -> None:
         """End a connection that does not take what it is told; its client resumes, or starts from a snapshot."""

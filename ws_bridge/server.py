@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Origin, Subprotocol
 
+from domain.connections import SHOWN_MAX, BridgeAnswer, BridgeOrder
 from ws_bridge import frames, metrics
 from ws_bridge.admission import LOOPBACK, Admission, AdmissionLimits, Networks, counted_address
 from ws_bridge.alarms import Alarms
@@ -264,12 +266,16 @@ class Bridge:
             socket_.remote_address[0], _all(socket_.request, "X-Forwarded-For"), self._settings.proxies
         )
 
-    def kick(self, wallet: str, reason: str) -> int:
-        """Close every connection of a wallet with 4001, as if its token had ended; how many there were."""
-        of_wallet = [connection for connection in self._connections if connection.wallet == wallet]
-        for connection in of_wallet:
-            connection.close(CloseCode.UNAUTHORISED, reason)
-        return len(of_wallet)
+    def obey(self, order: BridgeOrder) -> BridgeAnswer:
+        """Show connections, those furthest behind first; a kick closes them with 4001, as if the token had ended."""
+        found = [each for each in self._connections if not order.wallet or each.wallet == order.wallet]
+        slowest = nlargest(min(order.limit, SHOWN_MAX), found, key=lambda each: each.backlog_bytes)
+        answer = BridgeAnswer(len(self._connections), len(found), tuple(each.look() for each in slowest))
+        if order.is_kick:
+            assert order.wallet, "nobody closes all connections"
+            for each in found:
+                each.close(CloseCode.UNAUTHORISED, order.reason)
+        return answer
 
     def _answer_http(self, socket_: ServerConnection, request: Request) -> Response | None:
         if request.path.partition("?")[0] == "/healthz":

@@ -118,6 +118,7 @@ class Session:
         "_subscriptions",
         "_tickets",
         "_wanted",
+        "began_at_s",
         "caller",
         "closed",
         "effects",
@@ -126,6 +127,7 @@ class Session:
     def __init__(self, limits: Limits, channels: Sequence[str], now_s: float) -> None:
         self.caller: Caller | None = None
         self.closed = False
+        self.began_at_s = now_s
         self._limits = limits
         self._wanted = tuple(channels)
         self._auth_deadline_s = now_s + limits.auth_timeout_s

@@ -124,6 +124,15 @@ ROWS: Mapping[str, list[Row]] = {
     "OpsService/ListShards": [good({}, ADMIN, "shards"), bad({}, "TIER_TOO_LOW", WALLET)],
     "OpsService/DescribeActor": [good(ID, ADMIN), bad({"market_id": "abc"}, "MARKET_ID_MALFORMED", ADMIN)],
     "OpsService/ListTransactions": [good(ID, ADMIN), bad({"status": "X"}, "TRANSACTION_STATUS_UNKNOWN", ADMIN)],
+    "OpsService/ListConnections": [
+        good({}, ADMIN, "bridges connections total_count"),
+        bad({"user_pubkey": "abc"}, "ADDRESS_MALFORMED", ADMIN),
+        bad({}, "TIER_TOO_LOW", WALLET),
+    ],
+    "OpsService/KickConnections": [
+        good({"user_pubkey": str(NOBODY.pubkey()), "reason": "test"}, ADMIN, "order_id bridges"),
+        bad({"user_pubkey": str(NOBODY.pubkey())}, "TEXT_MISSING", ADMIN),
+    ],
 }
 CALLS = [pytest.param(name, row, id=f"{name}-{row.reason or 'OK'}") for name, rows in ROWS.items() for row in rows]
 

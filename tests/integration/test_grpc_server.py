@@ -61,6 +61,8 @@ SERVED = {
     "/zmart.v1.OpsService/DescribeActor",
     "/zmart.v1.OpsService/ListShards",
     "/zmart.v1.OpsService/ListTransactions",
+    "/zmart.v1.OpsService/ListConnections",
+    "/zmart.v1.OpsService/KickConnections",
 }
 
 

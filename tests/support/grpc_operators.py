@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from domain.connections import BridgeWord
 from domain.deadlines import ClockName, Deadline
 from domain.ids import MarketId
 from domain.market import Market
@@ -15,6 +16,16 @@ from domain.standing import ActorStanding, AwaitedDeadline, LastDecision
 from domain.transactions import ListedTransaction, TransactionFilter, TransactionPlace
 
 AT_S = 1_800_000_000
+
+
+class NoBridges:
+    """Implements `grpc_server.ports.BridgeDesk`: nobody is connected anywhere."""
+
+    async def order(self, is_kick: bool, wallet: str, limit: int, reason: str, asked_by: str) -> str:
+        return "none"
+
+    async def words(self, order_id: str) -> Sequence[BridgeWord]:
+        return []
 
 
 class OperatorRows:

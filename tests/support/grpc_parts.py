@@ -60,7 +60,7 @@ from tests.support.grpc_failures import Failure as Failure
 from tests.support.grpc_failures import failure as failure
 from tests.support.grpc_failures import failure_of as failure_of
 from tests.support.grpc_health import Condition
-from tests.support.grpc_operators import OperatorRows
+from tests.support.grpc_operators import NoBridges, OperatorRows
 from tests.support.told import ToldRows
 from tests.support.vote_logs import VoteLogs
 
@@ -366,6 +366,7 @@ async def served(
         alerts=alerts or NoAlerts(),
         aggregations=aggregations,
         operators=operators,
+        bridges=NoBridges(),
         attempts=town.attempts,
         health=condition.parts(),
         event_types=EVENT_TYPES,

@@ -70,6 +70,8 @@ REST = {
     "OpsService.ListShards": ["GET /api/ops/shards"],
     "OpsService.DescribeActor": ["GET /api/ops/actors/{market_id}"],
     "OpsService.ListTransactions": ["GET /api/ops/transactions"],
+    "OpsService.ListConnections": ["GET /api/ops/connections"],
+    "OpsService.KickConnections": ["POST /api/ops/connections/kick"],
 }
 
 

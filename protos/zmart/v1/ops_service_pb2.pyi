@@ -1245,3 +1245,197 @@ class Transaction(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Transaction: _TypeAlias = Transaction  # noqa: Y015
+
+@_typing.final
+class ListConnectionsRequest(_message.Message):
+    """Which connections to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_PUBKEY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    user_pubkey: _builtins.str
+    """Only this wallet's, base58; empty for all."""
+    limit: _builtins.int
+    """How many to show, at most 500; 0 means 50."""
+    def __init__(
+        self,
+        *,
+        user_pubkey: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "user_pubkey", b"user_pubkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConnectionsRequest: _TypeAlias = ListConnectionsRequest  # noqa: Y015
+
+@_typing.final
+class ListConnectionsResponse(_message.Message):
+    """The bridges and the slowest connections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRIDGES_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    total_count: _builtins.int
+    """How many connections were asked about, in all bridges that have answered."""
+    @_builtins.property
+    def bridges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bridge]:
+        """Every bridge that lives."""
+
+    @_builtins.property
+    def connections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Connection]:
+        """Those furthest behind, of all bridges that have answered."""
+
+    def __init__(
+        self,
+        *,
+        bridges: _abc.Iterable[Global___Bridge] | None = ...,
+        connections: _abc.Iterable[Global___Connection] | None = ...,
+        total_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "connections", b"connections", "total_count", b"total_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConnectionsResponse: _TypeAlias = ListConnectionsResponse  # noqa: Y015
+
+@_typing.final
+class KickConnectionsRequest(_message.Message):
+    """Whose connections to close."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_PUBKEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    user_pubkey: _builtins.str
+    """Whose connections, base58."""
+    reason: _builtins.str
+    """Why; the client is told, and it is kept. At most 100 bytes."""
+    def __init__(
+        self,
+        *,
+        user_pubkey: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "user_pubkey", b"user_pubkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KickConnectionsRequest: _TypeAlias = KickConnectionsRequest  # noqa: Y015
+
+@_typing.final
+class KickConnectionsResponse(_message.Message):
+    """What was closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    BRIDGES_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order, as it is kept in the table bridge_orders."""
+    closed: _builtins.int
+    """How many connections were closed, by all bridges that have answered."""
+    @_builtins.property
+    def bridges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bridge]:
+        """Every bridge that lives; one that has not answered yet still carries the order out if it comes back within 30 s."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        closed: _builtins.int = ...,
+        bridges: _abc.Iterable[Global___Bridge] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bridges", b"bridges", "closed", b"closed", "order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KickConnectionsResponse: _TypeAlias = KickConnectionsResponse  # noqa: Y015
+
+@_typing.final
+class Bridge(_message.Message):
+    """A process that serves WebSocket connections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """Its machine."""
+    pid: _builtins.int
+    """Its process."""
+    answered: _builtins.bool
+    """Whether it has answered in time."""
+    connections: _builtins.int
+    """How many connections it has; 0 if it has not answered."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        answered: _builtins.bool = ...,
+        connections: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "connections", b"connections", "host", b"host", "pid", b"pid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bridge: _TypeAlias = Bridge  # noqa: Y015
+
+@_typing.final
+class Connection(_message.Message):
+    """An open WebSocket connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_PUBKEY_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    OPEN_SECONDS_FIELD_NUMBER: _builtins.int
+    BACKLOG_BYTES_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    user_pubkey: _builtins.str
+    """Whose it is, base58; empty until its token is known."""
+    channels: _builtins.int
+    """How many channels it has subscribed to."""
+    open_seconds: _builtins.float
+    """How long it has been open."""
+    backlog_bytes: _builtins.int
+    """What its client has not taken yet; at 256 KiB, or after 10 s with anything, it is closed with 4101."""
+    host: _builtins.str
+    """The machine of its bridge."""
+    pid: _builtins.int
+    """The process of its bridge."""
+    def __init__(
+        self,
+        *,
+        user_pubkey: _builtins.str = ...,
+        channels: _builtins.int = ...,
+        open_seconds: _builtins.float = ...,
+        backlog_bytes: _builtins.int = ...,
+        host: _builtins.str = ...,
+        pid: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog_bytes", b"backlog_bytes", "channels", b"channels", "host", b"host", "open_seconds", b"open_seconds", "pid", b"pid", "user_pubkey", b"user_pubkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Connection: _TypeAlias = Connection  # noqa: Y015

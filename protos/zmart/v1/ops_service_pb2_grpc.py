@@ -90,6 +90,16 @@ class OpsServiceStub:
                 request_serializer=zmart_dot_v1_dot_ops__service__pb2.ListTransactionsRequest.SerializeToString,
                 response_deserializer=zmart_dot_v1_dot_ops__service__pb2.ListTransactionsResponse.FromString,
                 _registered_method=True)
+        self.ListConnections = channel.unary_unary(
+                '/zmart.v1.OpsService/ListConnections',
+                request_serializer=zmart_dot_v1_dot_ops__service__pb2.ListConnectionsRequest.SerializeToString,
+                response_deserializer=zmart_dot_v1_dot_ops__service__pb2.ListConnectionsResponse.FromString,
+                _registered_method=True)
+        self.KickConnections = channel.unary_unary(
+                '/zmart.v1.OpsService/KickConnections',
+                request_serializer=zmart_dot_v1_dot_ops__service__pb2.KickConnectionsRequest.SerializeToString,
+                response_deserializer=zmart_dot_v1_dot_ops__service__pb2.KickConnectionsResponse.FromString,
+                _registered_method=True)
 
 
 class OpsServiceServicer:
@@ -173,6 +183,20 @@ class OpsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConnections(self, request, context):
+        """Lists open WebSocket connections of all bridges, those furthest behind first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KickConnections(self, request, context):
+        """Closes every WebSocket connection of a wallet with 4001. Kept: who asked, when, why, and how many were closed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OpsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -230,6 +254,16 @@ def add_OpsServiceServicer_to_server(servicer, server):
                     servicer.ListTransactions,
                     request_deserializer=zmart_dot_v1_dot_ops__service__pb2.ListTransactionsRequest.FromString,
                     response_serializer=zmart_dot_v1_dot_ops__service__pb2.ListTransactionsResponse.SerializeToString,
+            ),
+            'ListConnections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConnections,
+                    request_deserializer=zmart_dot_v1_dot_ops__service__pb2.ListConnectionsRequest.FromString,
+                    response_serializer=zmart_dot_v1_dot_ops__service__pb2.ListConnectionsResponse.SerializeToString,
+            ),
+            'KickConnections': grpc.unary_unary_rpc_method_handler(
+                    servicer.KickConnections,
+                    request_deserializer=zmart_dot_v1_dot_ops__service__pb2.KickConnectionsRequest.FromString,
+                    response_serializer=zmart_dot_v1_dot_ops__service__pb2.KickConnectionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -530,6 +564,60 @@ class OpsService:
             '/zmart.v1.OpsService/ListTransactions',
             zmart_dot_v1_dot_ops__service__pb2.ListTransactionsRequest.SerializeToString,
             zmart_dot_v1_dot_ops__service__pb2.ListTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConnections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zmart.v1.OpsService/ListConnections',
+            zmart_dot_v1_dot_ops__service__pb2.ListConnectionsRequest.SerializeToString,
+            zmart_dot_v1_dot_ops__service__pb2.ListConnectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KickConnections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zmart.v1.OpsService/KickConnections',
+            zmart_dot_v1_dot_ops__service__pb2.KickConnectionsRequest.SerializeToString,
+            zmart_dot_v1_dot_ops__service__pb2.KickConnectionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class OpsServiceStub:
     """Shows what a market's actor holds."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_ops_service_pb2.ListTransactionsRequest, _ops_service_pb2.ListTransactionsResponse]
     """Lists transactions that were planned or sent, newest first."""
+    ListConnections: _grpc.UnaryUnaryMultiCallable[_ops_service_pb2.ListConnectionsRequest, _ops_service_pb2.ListConnectionsResponse]
+    """Lists open WebSocket connections of all bridges, those furthest behind first."""
+    KickConnections: _grpc.UnaryUnaryMultiCallable[_ops_service_pb2.KickConnectionsRequest, _ops_service_pb2.KickConnectionsResponse]
+    """Closes every WebSocket connection of a wallet with 4001. Kept: who asked, when, why, and how many were closed."""
 
 @_typing.type_check_only
 class OpsServiceAsyncStub(OpsServiceStub):
@@ -83,6 +87,10 @@ class OpsServiceAsyncStub(OpsServiceStub):
     """Shows what a market's actor holds."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_ops_service_pb2.ListTransactionsRequest, _ops_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     """Lists transactions that were planned or sent, newest first."""
+    ListConnections: _aio.UnaryUnaryMultiCallable[_ops_service_pb2.ListConnectionsRequest, _ops_service_pb2.ListConnectionsResponse]  # type: ignore[assignment]
+    """Lists open WebSocket connections of all bridges, those furthest behind first."""
+    KickConnections: _aio.UnaryUnaryMultiCallable[_ops_service_pb2.KickConnectionsRequest, _ops_service_pb2.KickConnectionsResponse]  # type: ignore[assignment]
+    """Closes every WebSocket connection of a wallet with 4001. Kept: who asked, when, why, and how many were closed."""
 
 class OpsServiceServicer:
     """What an operator sees and does. Admin tier, except GetHealth."""
@@ -163,5 +171,19 @@ class OpsServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_ops_service_pb2.ListTransactionsResponse, _abc.Awaitable[_ops_service_pb2.ListTransactionsResponse]]:
         """Lists transactions that were planned or sent, newest first."""
+
+    def ListConnections(
+        self,
+        request: _ops_service_pb2.ListConnectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ops_service_pb2.ListConnectionsResponse, _abc.Awaitable[_ops_service_pb2.ListConnectionsResponse]]:
+        """Lists open WebSocket connections of all bridges, those furthest behind first."""
+
+    def KickConnections(
+        self,
+        request: _ops_service_pb2.KickConnectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ops_service_pb2.KickConnectionsResponse, _abc.Awaitable[_ops_service_pb2.KickConnectionsResponse]]:
+        """Closes every WebSocket connection of a wallet with 4001. Kept: who asked, when, why, and how many were closed."""
 
 def add_OpsServiceServicer_to_server(servicer: OpsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
