@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -15,21 +15,55 @@ PORT_ATTEMPTS_MAX = 200
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listened on a moment ago; raises OSError when 200 tries find none."""
+    """A TCP port of the loopback that nobody listens on; raises OSError when 200 tries find none.
+
+    Guarantee: while this process lives nobody else is given it here, so two that choose before either listens, in one
+    process or in several, do not meet.
+    """
     for _ in range(PORT_ATTEMPTS_MAX):
         port = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN + 1)
-        if _is_free(port):
+        if _all_taken([port]):
             return port
     raise OSError(f"no free port on {LOOPBACK} in {PORT_ATTEMPTS_MAX} attempts")
 
 
 def free_port_base(count: int) -> int:
-    """The first of `count` ports in a row that nobody listened on a moment ago; raises OSError when 200 tries fail."""
+    """The first of `count` ports in a row, each as `free_port` gives it; raises OSError when 200 tries fail."""
     for _ in range(PORT_ATTEMPTS_MAX):
-        base = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN + 1 - count)
-        if all(_is_free(port) for port in range(base, base + count)):
+        base = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN + 2 - count)
+        if _all_taken(range(base, base + count)):
             return base
     raise OSError(f"no {count} free ports in a row on {LOOPBACK} in {PORT_ATTEMPTS_MAX} attempts")
+
+
+def _all_taken(ports: Sequence[int]) -> bool:
+    """Take every one of the ports for this process, or none of them."""
+    claims: list[socket.socket] = []
+    for port in ports:
+        claim = _claim(port)
+        if claim is None:
+            break
+        claims.append(claim)
+        if not _is_free(port):
+            break
+    else:
+        for claim in claims:
+            claim.detach()  # held until this process ends, however it ends
+        return True
+    for claim in claims:
+        claim.close()
+    return False
+
+
+def _claim(port: int) -> socket.socket | None:
+    """A name in the kernel's abstract namespace, which as the ports themselves is the machine's; None if it is held."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0zmart-port-{port}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
 
 
 def _is_free(port: int) -> bool:
