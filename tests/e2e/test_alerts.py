@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import aiohttp
 import asyncpg
 
 from tests.support.eventually import eventually_async
+from tests.support.log_lines import json_lines
 from tests.support.system import RunningSystem
 
 
@@ -24,8 +24,9 @@ async def test_an_alert_is_logged_by_its_role_listed_acknowledged_and_resolved(s
     await database.close()
 
     async def logged() -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in (system.data_dir / "logs" / "alerts.log").read_text().splitlines()]
-        return [line for line in lines if line.get("alert_id") == alert_id]
+        return [
+            line for line in json_lines(system.data_dir / "logs" / "alerts.log") if line.get("alert_id") == alert_id
+        ]
 
     (line,) = await eventually_async(logged)
     assert (line["level"], line["event"], line["occasion"]) == ("critical", "alert", "raised")

@@ -17,7 +17,7 @@ import pytest
 import websockets
 
 NAMES = ("chromium-headless-shell", "chromium", "chrome-headless-shell", "google-chrome")
-STOP_S_MAX = 10
+STOP_S_MAX = 30
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -43,22 +43,42 @@ class Browser:
         try:
             yield shown
         finally:
-            shown.terminate()
-            shown.wait(STOP_S_MAX)
+            _end(shown)
 
     async def evaluate(self, script: str) -> Any:
-        """What a script's value is in the page that is shown; for tests that look at a page from outside."""
-        port, _ = (self.profile / "DevToolsActivePort").read_text().split("\n", 1)
+        """What a script's value is in the page that is shown; None as long as there is no page to ask."""
+        port = self._devtools_port()
+        if port is None:
+            return None
         async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/json/list") as answer:
             pages = [target for target in await answer.json() if target["type"] == "page"]
+        if not pages:
+            return None
         async with websockets.connect(pages[0]["webSocketDebuggerUrl"], proxy=None, max_size=None) as devtools:
             asked = {"id": 1, "method": "Runtime.evaluate", "params": {"expression": script, "returnByValue": True}}
             await devtools.send(json.dumps(asked))
-            return json.loads(await devtools.recv())["result"]["result"].get("value")
+            told = json.loads(await devtools.recv())  # an error while the page comes
+            return told.get("result", {}).get("result", {}).get("value")
+
+    def _devtools_port(self) -> str | None:
+        """None until the browser listens and has written its file to the end: the port, then a path."""
+        file = self.profile / "DevToolsActivePort"
+        port, ended, path = file.read_text().partition("\n") if file.exists() else ("", "", "")
+        return port if ended and path else None
 
     def argv(self, url: str, flags: Sequence[str] = ()) -> list[str]:
         # A debugging port keeps the headless shell from ending with the page's load; 0 takes a free one.
         return [self.program, *_FLAGS, "--remote-debugging-port=0", f"--user-data-dir={self.profile}", *flags, url]
+
+
+def _end(shown: subprocess.Popen[bytes]) -> None:
+    """Its profile is the test's own, so what it has not written down is no loss."""
+    shown.terminate()
+    try:
+        shown.wait(STOP_S_MAX)
+    except subprocess.TimeoutExpired:
+        shown.kill()
+        shown.wait()
 
 
 @pytest.fixture

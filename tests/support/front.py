@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from app.embedded import EmbeddedEnvoy, Endpoint, free_port
 from app.embedded.envoy import STREAM_IDLE_TIMEOUT_S
 from app.runner import Runner
+from tests.support.log_lines import json_lines
 
 LOOPBACK = "127.0.0.1"
 
@@ -37,8 +37,7 @@ class Front:
 
     def access_log(self) -> list[dict[str, Any]]:
         """The lines so far; Envoy writes them out every second."""
-        lines = (self.logs_dir / "envoy.log").read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return json_lines(self.logs_dir / "envoy.log")
 
 
 @contextmanager
