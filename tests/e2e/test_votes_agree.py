@@ -96,8 +96,9 @@ async def kill_shards(database: asyncpg.Connection) -> None:
     while True:
         await asyncio.sleep(KILL_EVERY_S)  # the pace of the kills, which no fact depends on
         rows = await database.fetch("SELECT DISTINCT pid FROM virtual_shards WHERE pid IS NOT NULL")
-        with contextlib.suppress(ProcessLookupError):  # replaced since the look
-            os.kill(chance.choice(rows)["pid"], signal.SIGKILL)
+        if rows:  # else the one before is not replaced yet
+            with contextlib.suppress(ProcessLookupError):  # replaced since the look
+                os.kill(chance.choice(rows)["pid"], signal.SIGKILL)
 
 
 async def come_to_rest(doors: Doors, database: asyncpg.Connection, storm: Storm) -> None:
