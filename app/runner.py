@@ -71,7 +71,7 @@ class Role:
     prepare: Callable[[Mapping[str, str]], None] = lambda _env: None
     cleanup: Callable[[], None] = lambda: None
     restart: bool = True
-    start_timeout_s: float = 30.0
+    start_timeout_s: float = 60.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0
     abort_signal: signal.Signals | None = None

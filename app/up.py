@@ -33,7 +33,7 @@ from storage.outages import StorageUnavailable
 LOCK_FILE = "up.lock"
 REFRESH_S = 1.0
 """How often connection.json follows pids that changed."""
-START_S_MAX = 60.0
+START_S_MAX = 120.0
 STOP_S_MAX = 15.0
 
 

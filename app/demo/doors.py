@@ -32,7 +32,7 @@ from zmart.v1 import (
     vote_service_pb2_grpc,
 )
 
-CALL_S = 10.0
+CALL_S = 30.0
 AIRDROP_LAMPORTS = 10_000_000_000
 B_PARAMETER = 100_000_000_000
 LIQUIDITY_LAMPORTS = 100_000_000
@@ -96,7 +96,7 @@ class Doors:
         return str(await self.confirmed(await self.rpc("sendTransaction", raw, options)))
 
     async def confirmed(self, signature: str) -> str:
-        """Wait until a transaction is confirmed; raises RpcFailed when it failed, TimeoutError after 10 s."""
+        """Wait until a transaction is confirmed; raises RpcFailed when it failed, TimeoutError after 30 s."""
         async with asyncio.timeout(CALL_S):
             while True:
                 (status,) = (await self.rpc("getSignatureStatuses", [signature]))["value"]
@@ -174,7 +174,7 @@ class Watch:
         self.messages: list[dict[str, Any]] = []
 
     async def until(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Read until a message of this type with these fields has come; raises TimeoutError after 10 s."""
+        """Read until a message of this type with these fields has come; raises TimeoutError after 30 s."""
         async with asyncio.timeout(CALL_S):
             while True:
                 message: dict[str, Any] = json.loads(await self._socket.recv())

@@ -28,7 +28,7 @@ from app.demo.story import Story, Verified
 from app.embedded import free_port_base
 from app.exec_child import guarded
 
-READY_S_MAX = 90.0
+READY_S_MAX = 180.0
 STOP_S_MAX = 60.0
 LOOK_S = 0.1
 PORTS = 8

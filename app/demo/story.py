@@ -20,7 +20,7 @@ CATEGORY = "demo"
 LIKES, DISLIKES = 7, 3
 GRID_S = 300
 """One instant of the five-minute aggregation grid."""
-APPROVED_S_MAX = 20.0
+APPROVED_S_MAX = 60.0
 LOOK_S = 0.2
 STATE_AT, TALLIES_AT = 72, 313
 """Offsets in a MarketAccount whose three Options are None (CI 4.2)."""
@@ -164,7 +164,7 @@ class Story:
         self._verify("approval time is set", True, market.HasField("approved_at"))
 
     async def _account_when(self, holds: Callable[[bytes], Any]) -> bytes:
-        """The account once `holds` is true of it, or as it stands after 20 s."""
+        """The account once `holds` is true of it, or as it stands after 60 s."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + APPROVED_S_MAX
         while True:

@@ -50,7 +50,7 @@ async def settled(database: asyncpg.Connection, market_id: MarketId, actions: li
         rows = list(await database.fetch(TRANSACTIONS, market_id))
         return rows if [row["action"] for row in rows] == actions and all(row["applied"] for row in rows) else None
 
-    rows = await eventually_async(ended, timeout_s=20)
+    rows = await eventually_async(ended, timeout_s=60)
     assert rows is not None
     return rows
 

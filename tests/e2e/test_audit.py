@@ -98,7 +98,7 @@ async def aggregated(system: RunningSystem, channel: grpc.aio.Channel, market_id
     async def published() -> bool:
         return bool((await proof(channel, market_id, vote_id)).aggregation_id)
 
-    await eventually_async(published, timeout_s=20)
+    await eventually_async(published, timeout_s=60)
 
 
 async def proof(channel: grpc.aio.Channel, market_id: MarketId, vote_id: str) -> pb.GetVoteProofResponse:

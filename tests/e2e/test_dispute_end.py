@@ -60,7 +60,7 @@ class Scene:
             market = await self.market()
             return market if market.state == "DISPUTED" else None
 
-        market = await eventually_async(heard, timeout_s=20)
+        market = await eventually_async(heard, timeout_s=60)
         assert market is not None
         return market
 
@@ -79,7 +79,7 @@ class Scene:
             rows = await self.database.fetch(AGGREGATION, market_id)
             return (await self.market()).state == "FINALIZED" and rows[-1]["status"] == "confirmed"
 
-        await eventually_async(final, timeout_s=30)
+        await eventually_async(final, timeout_s=60)
         account = await self.reader.market(market_id)
         assert account is not None
         return account
@@ -175,13 +175,13 @@ async def test_an_undisputed_resolution_is_final_after_its_window(system: Runnin
         async def resolving() -> bool:
             return (await doors.market(dispute.market_id)).state == "RESOLVING"
 
-        await eventually_async(resolving, timeout_s=20)
+        await eventually_async(resolving, timeout_s=60)
         await doors.advance_clock(259_200 + MARGIN_S + 1)
 
         async def final() -> bool:
             return (await doors.market(dispute.market_id)).state == "FINALIZED"
 
-        await eventually_async(final, timeout_s=30)
+        await eventually_async(final, timeout_s=60)
         assert (await doors.market(dispute.market_id)).final_outcome == "YES"
         assert len(await database.fetch(ENDINGS, dispute.market_id)) == 1
         assert await database.fetch(AGGREGATION, dispute.market_id) == []

@@ -31,7 +31,7 @@ async def test_votes_on_a_dispute_weigh_what_the_ledger_shows(system: RunningSys
             """The state is looked up again within a few seconds."""
             return await booth.refused(Keypair(), "support") == "NO_POSITION"
 
-        await eventually_async(disputed, timeout_s=20)
+        await eventually_async(disputed, timeout_s=60)
         request_id = str(uuid.uuid4())
         first = await booth.cast(small, "reject", request_id=request_id)
         second = await booth.cast(large, "support")

@@ -31,7 +31,7 @@ async def test_what_happens_on_chain_can_be_listed_found_and_compared(system: Ru
         async def is_listed() -> bool:
             return bool((await answer(f"/{market}"))["total_count"])
 
-        await eventually_async(is_listed, timeout_s=20)
+        await eventually_async(is_listed, timeout_s=60)
         (event,) = (await answer(f"/{market}"))["events"]
         assert (event["transaction_signature"], event["event_type"]) == (signature, "MarketCreated")
         assert event["event_data"]["creator"] == Wallet(str(creator.pubkey()))

@@ -36,7 +36,7 @@ async def test_a_market_is_known_by_its_event_before_anybody_asks_for_it(system:
         async def adopted() -> bool:
             return bool(await rows.all("SELECT 1 FROM markets WHERE market_id = $1", market_id))
 
-        await eventually_async(adopted, timeout_s=20.0)
+        await eventually_async(adopted, timeout_s=60)
     assert await events_of(rows, market_id) == [("MarketCreated", "webhook")]
 
 
@@ -50,7 +50,7 @@ async def test_a_vote_on_chain_counts_once_it_is_final(system: RunningSystem) ->
             found = await rows.all("SELECT likes, dislikes FROM markets WHERE market_id = $1", market_id)
             return [tuple(row) for row in found] == [(1, 0)]
 
-        await eventually_async(counted, timeout_s=30.0)
+        await eventually_async(counted, timeout_s=60)
     (vote,) = await rows.all("SELECT user_pubkey, source FROM vote_records WHERE market_id = $1", market_id)
     assert tuple(vote) == (str(voter.pubkey()), "chain")
 

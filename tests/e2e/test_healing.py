@@ -151,7 +151,7 @@ async def test_votes_go_on_after_the_death_of(victim: str, battered: Battered) -
         except (ValueError, IndexError, KeyError, psutil.NoSuchProcess, FileNotFoundError):
             return False  # between two processes
 
-    await eventually_async(replaced, timeout_s=20)
+    await eventually_async(replaced, timeout_s=60)
 
 
 async def test_a_shard_that_hangs_is_killed_and_its_late_writes_count_for_nothing(battered: Battered) -> None:

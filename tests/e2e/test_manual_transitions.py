@@ -73,13 +73,13 @@ async def until(doors: Doors, market_id: MarketId, state: Lifecycle) -> None:
     async def is_there() -> bool:
         return (await doors.market(market_id)).state == state.name
 
-    await eventually_async(is_there, timeout_s=20)
+    await eventually_async(is_there, timeout_s=60)
 
 
 async def aggregated(system: RunningSystem, market_id: MarketId) -> None:
     """Three of four likes are on chain: enough for the program, too few for an approval by itself (P1)."""
     database = await asyncpg.connect(system.connection["database_url"])
-    await eventually_async(lambda: database.fetchval(TAKEN_IN, market_id), timeout_s=20)
+    await eventually_async(lambda: database.fetchval(TAKEN_IN, market_id), timeout_s=60)
     await database.close()
 
 

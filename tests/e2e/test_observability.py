@@ -54,9 +54,9 @@ async def test_a_running_system_exposes_every_metric_of_dashboard_and_rules_and_
         await doors.cast(system.token(Keypair()), market_id, "like")
     names = named_metrics()
     assert len(names) > 15
-    eventually(lambda: not names - exposed(url).keys(), timeout_s=20)
+    eventually(lambda: not names - exposed(url).keys(), timeout_s=60)
     after = exposed(url)
     assert after["zmart_votes_total"] > before.get("zmart_votes_total", 0)
     assert after["zmart_virtual_shards_owned"] == 64
-    eventually(lambda: health_of(system)["status"] == "healthy", timeout_s=20)
+    eventually(lambda: health_of(system)["status"] == "healthy", timeout_s=60)
     assert set(health_of(system)["services"].values()) == {"ok"}

@@ -41,7 +41,7 @@ async def test_an_operator_sees_what_an_actor_waits_for_and_what_it_has_sent(sys
             page = await got("transactions", market_id=market_id)
             return [row for row in page["transactions"] if row["status"] in ("confirmed", "finalized")]
 
-        (row,) = await eventually_async(landed, timeout_s=20)
+        (row,) = await eventually_async(landed, timeout_s=60)
         assert (row["action"], row["attempt"], row["error_name"]) == ("aggregate_proposal_votes", 1, "")
         assert row["transaction_signature"]
         command = ["actors", market_id, "--json", "--data-dir", str(system.data_dir)]

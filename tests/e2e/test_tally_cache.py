@@ -50,7 +50,7 @@ async def become_equal(system: RunningSystem, market: MarketId) -> None:
     async def equal() -> bool:
         return await cached(system, market) == await stored(system, market)
 
-    await eventually_async(equal, timeout_s=20)
+    await eventually_async(equal, timeout_s=60)
 
 
 async def test_the_keys_follow_the_votes_through_deletion_and_the_death_of_redis(own_system: RunningSystem) -> None:

@@ -40,8 +40,8 @@ async def test_a_killed_system_leaves_no_process_and_its_successor_knows_every_v
         family = family_of(up)
         assert len(processes_of_run(connection["run_id"])) > 8, "the scan sees what it is to miss later"
         os.kill(up, signal.SIGKILL)
-        eventually(lambda: not processes_of_run(connection["run_id"]), timeout_s=10)
-        eventually(lambda: not alive(family), timeout_s=10)
+        eventually(lambda: not processes_of_run(connection["run_id"]), timeout_s=60)
+        eventually(lambda: not alive(family), timeout_s=60)
     with running_system(tmp_path, FAST) as connection:
         system = RunningSystem(connection, tmp_path)
         async with system.doors() as doors:
@@ -159,10 +159,10 @@ def test_a_stop_is_obeyed_while_the_system_still_starts(tmp_path: Path) -> None:
             family.update(family_of(starting.pid))
             return (tmp_path / "logs" / "postgres.log").exists()
 
-        eventually(has_begun, timeout_s=30)
+        eventually(has_begun, timeout_s=60)
         starting.terminate()
         words, _ = starting.communicate(timeout=60)
     assert starting.returncode == 0, words
     assert "zmart is ready" not in words
     assert not (tmp_path / "logs" / "envoy.log").exists(), "what had not begun was not begun any more"
-    eventually(lambda: not alive(family), timeout_s=10)
+    eventually(lambda: not alive(family), timeout_s=60)

@@ -118,7 +118,7 @@ async def kill_in_transaction(database: asyncpg.Connection) -> None:
 
     async with database.transaction():
         await database.execute("SELECT FROM markets FOR UPDATE")
-        await eventually_async(caught, timeout_s=30)
+        await eventually_async(caught, timeout_s=60)
 
 
 async def kill_anywhere(database: asyncpg.Connection, chance: random.Random) -> None:

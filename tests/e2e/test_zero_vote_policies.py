@@ -38,7 +38,7 @@ async def until_final(scene: Scene) -> None:
         market = await scene.market()
         return market.state == "FINALIZED" and market.claims_enabled
 
-    await eventually_async(final, timeout_s=30)
+    await eventually_async(final, timeout_s=60)
 
 
 @pytest.mark.parametrize("policy_system", ["hold"], indirect=True)
@@ -47,7 +47,7 @@ async def test_a_dispute_that_is_held_calls_for_an_operator_whose_word_ends_it(p
         # given a dispute without votes, when its period is over
         await its_time_passes(scene)
         # then people are told, and nothing is sent
-        await eventually_async(scene.alerts, timeout_s=30)
+        await eventually_async(scene.alerts, timeout_s=60)
         assert await scene.alerts() == ["dispute_without_votes"]
         assert (await scene.market()).state == "DISPUTED"
         assert await scene.database.fetch(SENT, scene.dispute.market_id) == []

@@ -60,7 +60,7 @@ async def test_a_killed_backfill_goes_on_where_it_was_and_reads_everything_once(
     async def has_begun() -> bool:
         return int(await rows.one("SELECT count(*) FROM event_logs")) >= BATCH
 
-    await eventually_async(has_begun, timeout_s=30)
+    await eventually_async(has_begun, timeout_s=60)
     process.send_signal(signal.SIGKILL)
     await process.wait()
     first = int(await rows.one("SELECT count(*) FROM event_logs"))

@@ -73,8 +73,8 @@ async def test_an_indexer_that_runs_hears_of_new_transactions_by_itself(live_cha
             found = await bench.rows.all("SELECT commitment FROM event_logs WHERE market_id = $1", market)
             return [row["commitment"] for row in found] == ["finalized"]
 
-        await eventually_async(adopted, timeout_s=20.0)
-        await eventually_async(is_final, timeout_s=20.0)
+        await eventually_async(adopted, timeout_s=60)
+        await eventually_async(is_final, timeout_s=60)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

@@ -41,7 +41,7 @@ async def test_the_ledger_alone_says_where_it_is_and_takes_the_word_back_when_it
     async def written() -> bool:
         return path.exists()
 
-    await eventually_async(written, timeout_s=30)
+    await eventually_async(written, timeout_s=60)
     connection = json.loads(path.read_text())
     assert path.stat().st_mode & 0o777 == 0o600
     assert connection["pids"] == {"ledger": [process.pid]}

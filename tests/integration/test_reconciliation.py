@@ -211,7 +211,7 @@ async def test_there_is_no_false_alarm_while_events_are_in_flight(
             await scene.reconciler.run()
             return trades[0]["count"] == 24 and await scene.compared() and not await scene.suspicions()
 
-        await eventually_async(settled, timeout_s=30)
+        await eventually_async(settled, timeout_s=60)
         assert (await scene.discrepancies(), await real_ground.alerts()) == ([], [])
         for market in markets:
             (_, found) = await scene.accounts.markets([market])

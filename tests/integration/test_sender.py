@@ -248,7 +248,7 @@ async def test_many_intents_are_followed_with_one_request_and_all_end(bench: Ben
             Intent(str(number), market, Action.AGGREGATE_PROPOSAL, 1, number, 1)
         )
     async with running(bench):
-        await eventually_async(settled(bench, 30), timeout_s=20.0)
+        await eventually_async(settled(bench, 30), timeout_s=60)
     assert {settlement.status for settlement in bench.settlements} == {IntentStatus.CONFIRMED}
     likes = {s.observed.market_id: s.observed.proposal_likes for s in bench.settlements if s.observed}
     assert likes == {market: number for number, market in enumerate(markets)}

@@ -38,7 +38,7 @@ async def all_ended(bench: Bench) -> bool:
 async def test_a_backlog_is_sent_with_few_simulations_and_read_in_few_questions(bench: Bench) -> None:
     ids = plan_ends(bench, MANY)
     async with running(bench):
-        await eventually_async(lambda: all_ended(bench), timeout_s=20)
+        await eventually_async(lambda: all_ended(bench), timeout_s=60)
     asked = Counter(bench.proxy.seen)
     assert asked["simulateTransaction"] <= SenderSettings().concurrency, (
         "one for each that began before the first ended"
@@ -53,7 +53,7 @@ async def test_a_backlog_is_sent_with_few_simulations_and_read_in_few_questions(
 async def test_a_few_attempts_are_each_simulated(bench: Bench) -> None:
     plan_ends(bench, 3)
     async with running(bench):
-        await eventually_async(lambda: all_ended(bench), timeout_s=20)
+        await eventually_async(lambda: all_ended(bench), timeout_s=60)
     assert Counter(bench.proxy.seen)["simulateTransaction"] == 3
 
 
@@ -65,6 +65,6 @@ async def test_one_of_a_backlog_that_cannot_land_fails_by_its_own_preflight(benc
     bench.database.tables.attempts[intent.intent_id] = Attempt(intent)
 
     async with running(bench):
-        await eventually_async(lambda: all_ended(bench), timeout_s=20)
+        await eventually_async(lambda: all_ended(bench), timeout_s=60)
     assert bench.row(intent).status is IntentStatus.FAILED
     assert bench.row(intent).error_name == "DisputePeriodNotEnded"

@@ -139,7 +139,7 @@ class Polls:
             await self.read_all(projector)
             return await self.are_equal()
 
-        await eventually_async(equal, timeout_s=30)
+        await eventually_async(equal, timeout_s=60)
 
 
 @pytest.fixture

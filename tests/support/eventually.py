@@ -7,6 +7,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 POLL_S = 0.02
+WAIT_S_MAX = 60.0
+"""Far beyond what a loaded machine needs: a bound that is not reached costs nothing."""
 
 
 class NeverHappened(AssertionError):
@@ -20,7 +22,7 @@ def _label(predicate: Callable[..., object]) -> str:
     return getattr(predicate, "__qualname__", repr(predicate))
 
 
-def eventually(predicate: Callable[[], T], timeout_s: float = 10.0) -> T:
+def eventually(predicate: Callable[[], T], timeout_s: float = WAIT_S_MAX) -> T:
     """The first true value of `predicate`; raises NeverHappened. Exceptions of the predicate are the test's failure."""
     deadline = time.monotonic() + timeout_s
     while not (seen := predicate()):
@@ -30,7 +32,7 @@ def eventually(predicate: Callable[[], T], timeout_s: float = 10.0) -> T:
     return seen
 
 
-async def eventually_async(predicate: Callable[[], Awaitable[T]], timeout_s: float = 10.0) -> T:
+async def eventually_async(predicate: Callable[[], Awaitable[T]], timeout_s: float = WAIT_S_MAX) -> T:
     """The same for a predicate that awaits; the loop goes on between looks."""
     deadline = time.monotonic() + timeout_s
     while not (seen := await predicate()):

@@ -170,7 +170,7 @@ class LedgerChild:
                     return await client.is_connected()
                 return False
 
-            await eventually_async(answers, timeout_s=20.0)
+            await eventually_async(answers, timeout_s=60)
 
     def _spawn(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
