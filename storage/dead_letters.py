@@ -32,7 +32,7 @@ class DeadLetters:
 async def _put_back(opened: OpenTransaction, kind: LetterKind, body: bytes) -> None:
     match kind:
         case LetterKind.WEBHOOK:
-            await opened.fetch("put_body", "replay", body)
+            await opened.fetch("put_bodies", "replay", [body], [None])
         case LetterKind.TRANSACTION:
             await opened.fetch("want_transactions", *codec.columns([(body.decode(), None, "replay")]), 0.0)
         case LetterKind.EFFECT:

@@ -958,8 +958,13 @@ SELECT id, label, issued_at, expires_at, revoked_at FROM operator_tokens ORDER B
 
 -- === indexer: bodies on their way in ===
 
--- name: put_body
-INSERT INTO webhook_inbox (source, body, traceparent) VALUES ($1, $2, $3) RETURNING id;
+-- name: put_bodies
+-- In the order in which they came, which is that of the numbers that come back.
+INSERT INTO webhook_inbox (source, body, traceparent)
+SELECT $1, b.body, b.traceparent
+FROM unnest($2::bytea[], $3::text[]) WITH ORDINALITY AS b (body, traceparent, n)
+ORDER BY b.n
+RETURNING id;
 
 -- name: keep_sample
 -- Each new sample clears away those beyond the newest $3, so the table does not grow.

@@ -91,5 +91,5 @@ async def test_what_a_webhook_brought_is_indexed_in_its_trace_and_what_became_of
 
     eventually(lambda: bool(indexed()), timeout_s=20)
     (bodies, *_) = indexed()
-    eventually(lambda: otlp.trace(bodies.trace_id.hex()).keys() >= {"sql put_body", "sql finish_bodies"})
+    eventually(lambda: otlp.trace(bodies.trace_id.hex()).keys() >= {"sql put_bodies", "sql finish_bodies"})
     eventually(lambda: any("sql mark_published" in otlp.trace(span.trace_id.hex()) for span in otlp.named("publish")))
