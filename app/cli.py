@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.bench import BENCHES, run
 from app.cli_actors import actors, shards, tail, transactions
 from app.cli_alerts import alerts
 from app.cli_backfill import backfill
@@ -109,7 +110,7 @@ def doctor(data_dir: Path | None, port_base: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["ledger", "votes", "bulk", "index", "fanout", "soak", "timers", "door"]))
+@click.argument("name", type=click.Choice(BENCHES))
 @click.option("--seconds", type=float, help="How long each run takes.")
 @click.option("--rounds", type=int, help="How often ours and the baseline take turns.")
 @click.option("--connections", type=int, help="Requests, or messages of votes, open at once.")
@@ -120,7 +121,6 @@ def bench(name: str, **shape: Any) -> None:
 
     What is not given is as the benchmark's promise has it.
     """
-    from app.bench import run
 
     click.echo(run(name, **shape))
 

@@ -10,7 +10,7 @@ import json
 from importlib import import_module
 from typing import Any
 
-BENCHES = ("ledger", "votes", "bulk", "index", "fanout", "soak", "timers", "door")
+BENCHES = ("ledger", "votes", "bulk", "index", "fanout", "soak", "timers", "door", "density", "failover")
 
 
 def run(name: str, **changes: Any) -> str:

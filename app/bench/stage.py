@@ -122,13 +122,14 @@ async def _insert(database_url: str, ids: Sequence[MarketId]) -> None:
         database_url, server_settings={"zmart.writer": "actor"}
     )  # nobody has to reload them
     for start in range(0, len(ids), ROWS_AT_ONCE):
-        rows = [codec.market_json(_adopted(market_id)) for market_id in ids[start : start + ROWS_AT_ONCE]]
+        rows = [codec.market_json(adopted(market_id)) for market_id in ids[start : start + ROWS_AT_ONCE]]
         await database.execute(sql("insert_markets"), json.dumps(rows))
     await database.execute("ANALYZE markets")
     await database.close()
 
 
-def _adopted(market_id: MarketId) -> Change:
+def adopted(market_id: MarketId) -> Change:
+    """A proposal without votes, as a shard adopts it."""
     observed = ObservedMarket(
         market_id=market_id,
         pda=Wallet(market_id),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.bench import bulk, votes
+from app.bench import bulk, density, failover, votes
 from app.bench.ballots import Voters, VotesUsedUp
 from app.bench.harness import Report, Shape, worst
 from app.bench.stage import VotesMissing, running_stage
@@ -26,7 +26,8 @@ def check(report: Report) -> None:
 
 
 def by_two(wallets: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    return wallets[: len(wallets) // 2], wallets[len(wallets) // 2 :]
+    """And the last one left for whom a shard is killed."""
+    return wallets[: len(wallets) // 2], wallets[len(wallets) // 2 : -1]
 
 
 def test_each_vote_that_a_benchmark_counts_is_in_the_database() -> None:
@@ -36,6 +37,9 @@ def test_each_vote_that_a_benchmark_counts_is_in_the_database() -> None:
         check(singly)
         assert singly.ours["alone_p50_ms"] > 0
         check(bulk.compare(replace(stage, voters=others), SHAPE))
+        last = replace(stage.voters, wallets=stage.voters.wallets[-1:], tokens=stage.voters.tokens[-1:])
+        report = failover.compare(replace(stage, voters=last), replace(SHAPE, wallets=1))
+        assert report.ours["markets"] == 8, "each of them was voted on after its shard's death, and looked up"
         (stage.folder / "votes.txt").write_text(STRANGER)
         with pytest.raises(VotesMissing, match="1 votes were acknowledged, 0 are there"):
             stage.check()
@@ -56,3 +60,9 @@ def test_of_several_cases_the_lowest_ratio_stands_for_all() -> None:
     assert (report["ratio"], report["ours"]) == (0.5, {"per_s": 5})
     assert report["cases"]["a"] == {"ours": {"per_s": 9}, "baseline": {"per_s": 10}, "ratio": 0.9}
     assert [run["case"] for run in report["runs"]] == ["a", "b"]
+
+
+def test_markets_are_held_and_looked_at_by_a_process_of_their_own() -> None:
+    figures = density.held("actors", 2_000)
+    assert figures["markets"] == 2_000
+    assert figures["cpu_us_per_look"] > 0
