@@ -29,10 +29,15 @@ async def test_an_operator_sees_what_an_actor_waits_for_and_what_it_has_sent(sys
 
     async with system.doors() as doors, aiohttp.ClientSession(headers=operator) as http:
         await create_markets(doors, [market_id])
-        await doors.cast(system.token(Keypair()), market_id, "like")
-        actor = await got(f"actors/{market_id}")
+
+        async def voted() -> Any:
+            """The actor as it stands after a vote; what the indexer has seen of its market may come in between."""
+            await doors.cast(system.token(Keypair()), market_id, "like")
+            actor = await got(f"actors/{market_id}")
+            return actor if actor["last_decision"] == "votes: VotesCounted" else None
+
+        actor = await eventually_async(voted)
         assert (actor["state"], actor["active"], actor["virtual_shard"]) == ("PROPOSED", True, virtual_shard(market_id))
-        assert actor["last_decision"] == "votes: VotesCounted"
         assert [(each["kind"], each["clock"]) for each in actor["deadlines"]] == [("tick", "chain")]
         assert actor["pid"] in [each["pid"] for each in (await shards(got))["processes"] if each["alive"]]
         await doors.advance_clock(GRID_S)
