@@ -213,7 +213,8 @@ class Settings(BaseSettings):
         " unset: loopback",
     )
     ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Browser origins that may open a WebSocket, comma separated; unset: loopback only"
+        (),
+        description="Origins of pages that may call the API and open a WebSocket, comma separated; unset: loopback only",
     )
     bridges: int = Field(1, ge=1, le=16, description="WebSocket bridges of `zmart up`, all on one port")
     ws_tick_ms: int = Field(

@@ -89,6 +89,7 @@ def _become_envoy(settings: Settings) -> None:
         listen=Endpoint(settings.host, ports.envoy),
         admin_port=ports.envoy_admin,
         collector=settings.otlp_endpoint,
+        origins=settings.ws_origins,
     )
     envoy.write_config()
     argv = envoy.argv()

@@ -149,6 +149,7 @@ class System:
             listen=Endpoint(host, ports.envoy),
             admin_port=ports.envoy_admin,
             collector=self.settings.otlp_endpoint,
+            origins=self.settings.ws_origins,
         )
 
     def _exporter(self) -> Role:

