@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -158,6 +159,18 @@ async def test_one_connection_too_many_is_closed_with_4100(valkey: ValkeyServer,
             assert (await second.closed())[0] == 4100
 
 
+async def test_handshakes_beyond_the_rate_are_answered_with_503_and_health_is_told(
+    valkey: ValkeyServer, book: Book
+) -> None:
+    settings = BridgeSettings(admission=AdmissionLimits(accepts_per_s=0))
+    async with running_bridge(valkey, book, settings) as running:
+        with pytest.raises(InvalidStatus) as refused:
+            async with running.browser():
+                raise AssertionError("it was let in")
+        assert refused.value.response.status_code == 503
+        assert (await get(running, "/healthz"))[0] == 200
+
+
 async def test_a_frame_above_four_kilobytes_is_closed_with_1009(running: RunningBridge) -> None:
     async with running.browser() as browser:
         await browser.expect("WELCOME")
@@ -298,6 +311,21 @@ async def test_a_stopping_bridge_closes_with_1012_and_says_when_to_come_back(val
         assert code == 1012
         assert 500 <= json.loads(reason or "")["reconnect_after_ms"] < 5_500
         assert running.bridge.connections == 0
+
+
+async def test_clients_of_a_stopping_bridge_are_told_to_come_back_at_different_times(
+    valkey: ValkeyServer, book: Book
+) -> None:
+    async with contextlib.AsyncExitStack() as stack, running_bridge(valkey, book) as running:
+        browsers = [await stack.enter_async_context(running.browser()) for _ in range(8)]
+        for browser in browsers:
+            await browser.expect("WELCOME")
+        await running.bridge.stop(grace_s=2.0)
+        await asyncio.gather(*(browser.socket.wait_closed() for browser in browsers))
+        assert {browser.socket.close_code for browser in browsers} == {1012}
+        hints = [json.loads(browser.socket.close_reason or "")["reconnect_after_ms"] for browser in browsers]
+        assert all(500 <= hint <= 5_500 for hint in hints)
+        assert len(set(hints)) == len(hints)
 
 
 async def test_a_client_that_does_not_answer_the_close_is_cut_off(valkey: ValkeyServer, book: Book) -> None:
