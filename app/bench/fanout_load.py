@@ -22,6 +22,8 @@ from app.embedded.loopback import LOOPBACK
 CHANNEL = "market_" + "1" * 31 + "2"
 SENT = '"sent_ns":'
 OPENED_AT_ONCE = 50
+REST_S = 0.002
+"""Between two looks. Clients are elsewhere in life; one that wakes for each message has the server pay its wake-ups."""
 RECEIVE_BYTES = 262_144
 STUCK_RECEIVE_BYTES = 4_096
 _PING = b"\x89\x00"
@@ -164,6 +166,7 @@ def main(port: int, count: int, subscribed: int) -> None:
         if line:
             _obey(clients, *line.split())
         clients.serve(0.02)
+        time.sleep(REST_S)
 
 
 def _obey(clients: Clients, word: bytes, count: bytes = b"0") -> None:
