@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     )
     ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Origins of pages that may call the API and open a WebSocket, comma separated; unset: loopback only",
+        description="Origins of pages that may call the API and open a WebSocket, comma separated; unset: loopback",
     )
     bridges: int = Field(1, ge=1, le=16, description="WebSocket bridges of `zmart up`, all on one port")
     ws_tick_ms: int = Field(
