@@ -195,3 +195,30 @@ async def test_what_is_queued_at_the_end_is_answered(scene: Scene) -> None:
             await future
     with pytest.raises(NotReached):
         scene.put()
+
+
+async def test_after_large_batches_a_command_waits_for_company(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "COMPANY_S", 300.0)
+    await asyncio.gather(*(scene.put() for _ in range(32)))
+    first = scene.put()
+    await asyncio.sleep(0)
+    await asyncio.gather(first, *(scene.put() for _ in range(19)))
+    assert [len(batch.commands) for batch in scene.shard.received] == [32, 20], "16 on average, and a quarter more"
+
+
+async def test_no_command_waits_for_company_for_ever(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "COMPANY_S", 0.001)
+    await asyncio.gather(*(scene.put() for _ in range(32)))
+    assert await scene.put() == TAKEN
+    assert [len(batch.commands) for batch in scene.shard.received] == [32, 1]
+
+
+async def test_where_there_are_few_or_more_than_enough_nobody_waits(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "COMPANY_S", 300.0)
+    await asyncio.gather(*(scene.put() for _ in range(15)))
+    assert await scene.put() == TAKEN, "seven on average are few"
+    await asyncio.gather(*(scene.put() for _ in range(500)))
+    await asyncio.gather(*(scene.put() for _ in range(64)))
+    assert [len(batch.commands) for batch in scene.shard.received] == [15, 1, 500, 64]
