@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 from prometheus_client import REGISTRY
 from redis.typing import EncodableT, FieldT
 from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
@@ -19,8 +21,10 @@ from tests.support.bridge import RunningBridge, running_bridge
 from tests.support.eventually import eventually_async
 from tests.support.feed import MARKET, UNKNOWN_MARKET, Book
 from tests.support.valkey import ValkeyServer
-from ws_bridge import FEED_STREAM, BridgeSettings, Limits
+from ws_bridge import FEED_STREAM, BridgeSettings, Limits, server
 from ws_bridge.admission import AdmissionLimits
+from ws_bridge.connection import Connection
+from ws_bridge.session import CloseCode
 
 CHANNEL = f"market_{MARKET}"
 VOTES = f"votes_{MARKET}"
@@ -326,6 +330,46 @@ async def test_clients_of_a_stopping_bridge_are_told_to_come_back_at_different_t
         hints = [json.loads(browser.socket.close_reason or "")["reconnect_after_ms"] for browser in browsers]
         assert all(500 <= hint <= 5_500 for hint in hints)
         assert len(set(hints)) == len(hints)
+
+
+async def test_a_stopping_bridge_sends_its_clients_away_in_batches(
+    valkey: ValkeyServer, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "DRAIN_BATCHES", 4)
+    monkeypatch.setattr(server, "DRAINED_TOGETHER_MIN", 1)
+    batches, close = [0], Connection.close
+
+    def noted(connection: Connection, code: CloseCode, reason: str = "") -> None:
+        """Those that are closed in one turn of the loop are one batch."""
+        if not batches[-1]:
+            asyncio.get_running_loop().call_soon(batches.append, 0)
+        batches[-1] += 1
+        close(connection, code, reason)
+
+    monkeypatch.setattr(Connection, "close", noted)
+    async with contextlib.AsyncExitStack() as stack, running_bridge(valkey, book) as running:
+        for _ in range(8):
+            browser = await stack.enter_async_context(running.browser())
+            await browser.expect("WELCOME")
+        await running.bridge.stop(grace_s=2.0)
+        assert [batch for batch in batches if batch] == [2, 2, 2, 2]
+
+
+async def test_the_kernel_is_asked_to_keep_little_that_is_unsent(
+    valkey: ValkeyServer, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    show = server._show_backlog
+
+    def asked(connection: ServerConnection) -> None:
+        show(connection)
+        raw = connection.transport.get_extra_info("socket")
+        kept.append(raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
+
+    monkeypatch.setattr(server, "_show_backlog", asked)
+    async with running_bridge(valkey, book) as running, running.browser() as browser:
+        await browser.expect("WELCOME")
+        assert kept == [server.NOTSENT_LOWAT_BYTES]
 
 
 async def test_a_client_that_does_not_answer_the_close_is_cut_off(valkey: ValkeyServer, book: Book) -> None:
