@@ -131,7 +131,8 @@ def _proceeds(call: Call, frames: Frames) -> int | None:
     if not frames.only_one_names(market) or not frames.only_one_names(wallet):
         return None
     (market_before, market_after), (wallet_before, wallet_after) = frames.balances[market], frames.balances[wallet]
-    return (market_before - market_after) - (wallet_after - wallet_before)
+    proceeds = (market_before - market_after) - (wallet_after - wallet_before)
+    return proceeds if proceeds >= 0 else None
 
 
 def _adds_up(known: Sequence[_Known], market: ObservedMarket, others: Sequence[TradesOf]) -> bool:

@@ -125,6 +125,8 @@ def _withdrawn(call: Call, market: ObservedMarket, seen: Evidence) -> ChainEvent
     if not seen.frames.only_one_names(address):
         return None
     before, after = seen.frames.balances[address]
+    if after > before:
+        return None  # no withdrawal leaves more than there was: these are not the balances of this one
     return events.LiquidityWithdrawn(market.market_id, Wallet(call.accounts["creator"]), before - after, seen.at_s)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.ids import MalformedId, base58_decode
-from indexer.arrivals import KEYS_MAX, Arrival
+from indexer.arrivals import KEYS_MAX, Arrival, is_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Frames:
 
 DATA_CHARS_MAX = 2_048
 """Base58 of 1,232 bytes, the most that a transaction has; our longest instruction has 102."""
+U64_MAX = 2**64 - 1
+"""The most lamports that an account can have, and that an event can tell of."""
 
 
 class _Unshown(ValueError):
@@ -58,6 +60,8 @@ def _frames(shown: Mapping[str, Any], keys: Sequence[str], program_id: str) -> F
     named = len(message["accountKeys"]) + len(loaded.get("writable", ())) + len(loaded.get("readonly", ()))
     if not 0 < named == len(keys) <= KEYS_MAX or not isinstance(meta["innerInstructions"], list):
         raise _Unshown("keys or inner instructions are missing")
+    if not all(is_key(key) for key in keys):
+        raise _Unshown("an account whose name is no key, so no event could name it either")
     inner = {group["index"]: group["instructions"] for group in meta["innerInstructions"]}
     if len(inner) != len(meta["innerInstructions"]) or not inner.keys() <= set(range(len(message["instructions"]))):
         raise _Unshown("inner instructions of no instruction")
@@ -85,6 +89,7 @@ def _frame(instruction: Mapping[str, Any], keys: Sequence[str], program_id: str)
 
 def _balances(meta: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, tuple[int, int]]:
     before, after = meta["preBalances"], meta["postBalances"]
-    if not len(before) == len(after) == len(keys) or not all(isinstance(n, int) for n in [*before, *after]):
+    told = [*before, *after]
+    if not len(before) == len(after) == len(keys) or not all(isinstance(n, int) and 0 <= n <= U64_MAX for n in told):
         raise _Unshown("balances of other accounts")
     return dict(zip(keys, zip(before, after, strict=True), strict=True))

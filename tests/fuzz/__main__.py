@@ -20,7 +20,7 @@ BYTES_MAX = 4_096
 def main() -> None:
     """Fuzz until the time is up; ends the process with the fuzzer's status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=["webhook", "log", "session"])
+    parser.add_argument("target", choices=["webhook", "log", "frames", "calls", "session"])
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--grown", type=Path, help="where new inputs are kept")
     options = parser.parse_args()

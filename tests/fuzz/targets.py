@@ -11,6 +11,7 @@ from domain.indexed import Finality
 from indexer.arrivals import Arrival, BodyMalformed, Hint, Unreadable, items_of, names_program, read_item
 from indexer.reading import effects_of, read_arrival
 from storage import codec, index_codec
+from tests.fuzz.calls import calls, frames
 from tests.fuzz.sessions import session
 
 PROGRAM = base58_encode(b"\7" * 32)
@@ -81,4 +82,10 @@ def _is_id(word: str) -> bool:
     return 32 <= len(word) <= 44 and set(word) <= LETTERS
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"webhook": webhook, "log": log, "session": session}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "webhook": webhook,
+    "log": log,
+    "frames": frames,
+    "calls": calls,
+    "session": session,
+}
