@@ -52,7 +52,7 @@ class Breakers:
         except _Silent as silent:
             raise silent.outage from silent.outage.__cause__
         except BreakerOpen as refusal:
-            raise StorageUnavailable("ask", str(refusal)) from refusal
+            raise StorageUnavailable("ask", str(refusal), retry_after_s=refusal.wait_s) from refusal
 
     @contextmanager
     def asking_redis(self) -> Iterator[None]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import secrets
 import string
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from app import clock
 from app.breakers import Breakers
 from app.config import Settings
 from app.embedded.loopback import kept_secret
+from app.retold import retold
 from app.sessions import Families
-from chain.breaker import BreakerOpen
 from domain.ids import Wallet
 from identity import (
     Challenges,
@@ -34,7 +34,6 @@ from identity import (
 )
 from storage.database import Guard
 from storage.nonces import NonceStore
-from storage.outages import StorageUnavailable
 from storage.redis_nonces import RedisNonces
 from storage.sessions import RefreshFamilies
 
@@ -52,21 +51,13 @@ class Nonces:
 
     async def put(self, nonce: str, address: Wallet, message: str, expires_at_s: int) -> None:
         """Remember a challenge."""
-        with self._translated():
+        with retold(NonceStoreUnavailable), self._guard():
             await self._store.put(nonce, address, message, expires_at_s)
 
     async def take(self, nonce: str, address: Wallet) -> str | None:
         """Use up a nonce."""
-        with self._translated():
+        with retold(NonceStoreUnavailable), self._guard():
             return await self._store.take(nonce, address)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            with self._guard():
-                yield
-        except (StorageUnavailable, BreakerOpen) as outage:
-            raise NonceStoreUnavailable(str(outage)) from outage
 
 
 def tokens(settings: Settings) -> Tokens:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
+from app.retold import retold
 from domain.ids import Wallet
 from identity import Denial, SessionStoreUnavailable
-from storage.outages import StorageUnavailable
 from storage.sessions import OperatorTokens, RefreshFamilies
 
 _DENIALS = {
@@ -26,12 +23,12 @@ class Families:
 
     async def open(self, family: str, wallet: Wallet, secret_hash: bytes, expires_at_s: int) -> None:
         """Begin a family."""
-        with _translated():
+        with retold(SessionStoreUnavailable):
             await self._families.open(family, wallet, secret_hash, expires_at_s)
 
     async def turn(self, family: str, old_hash: bytes, new_hash: bytes) -> Wallet | Denial:
         """Replace the secret."""
-        with _translated():
+        with retold(SessionStoreUnavailable):
             verdict, wallet = await self._families.turn(family, old_hash, new_hash)
         if verdict != "turned":
             return _DENIALS[verdict]
@@ -47,13 +44,5 @@ class Revocations:
 
     async def is_revoked(self, token_id: str) -> bool:
         """Whether it was taken back."""
-        with _translated():
+        with retold(SessionStoreUnavailable):
             return await self._operator_tokens.is_revoked(token_id)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except StorageUnavailable as outage:
-        raise SessionStoreUnavailable(str(outage)) from outage

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from app.retold import retold
 from domain.alerts import AlertStatus, Severity, StoredAlert
 from domain.ids import MarketId
 from grpc_server import BookUnavailable
 from storage.alerts import AlertReads
-from storage.outages import StorageUnavailable
 
 
 class Alerts:
@@ -27,23 +26,15 @@ class Alerts:
         limit: int,
     ) -> Sequence[StoredAlert]:
         """A page of alerts."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.list(severity, status, market_id, before, limit)
 
     async def acknowledge(self, alert_id: str, now_s: float) -> StoredAlert | None:
         """Take note of it."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.acknowledge(alert_id, now_s)
 
     async def resolve(self, alert_id: str, now_s: float) -> StoredAlert | None:
         """It is over."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.resolve(alert_id, now_s)
-
-
-@contextlib.contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except StorageUnavailable as outage:
-        raise BookUnavailable(str(outage)) from outage

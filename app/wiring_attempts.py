@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.retold import retold
 from grpc_server import Attempt, BookUnavailable
-from storage.outages import StorageUnavailable
 from storage.transactions import PostgresTransactionStore
 
 
@@ -15,8 +15,6 @@ class Attempts:
 
     async def attempt(self, intent_id: str) -> Attempt | None:
         """Where one stands."""
-        try:
+        with retold(BookUnavailable):
             found = await self._store.standing(intent_id)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
         return None if found is None else Attempt(intent_id, found[0], found[1] or "", found[2] or "")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.retold import retold
 from domain.connections import BridgeWord
 from grpc_server import BookUnavailable
 from storage.bridges import BridgeBook
-from storage.outages import StorageUnavailable
 
 
 class BridgeRows:
@@ -18,14 +18,10 @@ class BridgeRows:
 
     async def order(self, is_kick: bool, wallet: str, limit: int, reason: str, asked_by: str) -> str:
         """Ask every bridge."""
-        try:
+        with retold(BookUnavailable):
             return await self._book.order(is_kick, wallet, limit, reason, asked_by)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
 
     async def words(self, order_id: str) -> Sequence[BridgeWord]:
         """Who lives or has answered."""
-        try:
+        with retold(BookUnavailable):
             return await self._book.words(order_id)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import structlog
 
+from app.retold import retold
 from chain.decoder import EVENT_NAMES
 from domain.discrepancies import DiscrepancyPlace, RunResult, StoredDiscrepancy
 from domain.event_listing import EventFilter, EventMatch, EventPlace, IndexedEvent
@@ -35,22 +35,22 @@ class Events:
         self, wanted: EventFilter, after: EventPlace | None, limit: int, offset: int
     ) -> Sequence[IndexedEvent]:
         """A page of events."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.list(wanted, after, limit, offset)
 
     async def count(self, wanted: EventFilter) -> int:
         """How many there are."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.count(wanted)
 
     async def search(self, match: EventMatch, after: EventPlace | None, limit: int) -> Sequence[IndexedEvent]:
         """A page of what fits."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.search(match, after, limit)
 
     async def count_found(self, match: EventMatch) -> int:
         """How many fit."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.count_found(match)
 
 
@@ -64,17 +64,17 @@ class ReconciliationRows:
         self, market_id: MarketId | None, after: DiscrepancyPlace | None, limit: int
     ) -> Sequence[StoredDiscrepancy]:
         """A page of discrepancies."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._rows.list(market_id, after, limit)
 
     async def ask(self, market_id: MarketId | None) -> str:
         """Ask for a run."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._rows.ask(market_id)
 
     async def result(self, run_id: str) -> RunResult | None:
         """How it ended."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._rows.result(run_id)
 
 
@@ -101,11 +101,3 @@ class IndexedPositions:
             _log.warning("positions.not_read", fault=str(outage))
             return None
         return row.observed if row is not None else None
-
-
-@contextlib.contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except StorageUnavailable as outage:
-        raise BookUnavailable(str(outage)) from outage

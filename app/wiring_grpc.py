@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from solders.pubkey import Pubkey
@@ -16,6 +16,7 @@ from app.breakers import Breakers
 from app.config import Settings
 from app.embedded.loopback import kept_secret
 from app.identities import challenges, doorkeeper, receipts, refreshes, webhook_secrets
+from app.retold import retold
 from app.roles_actors import harden
 from app.sessions import Revocations
 from app.wiring import database_url, redis_url, tracing_of
@@ -31,6 +32,7 @@ from app.wiring_operators import OperatorDesk
 from app.wiring_tallies import TallyWatch
 from app.wiring_watch import MarketChanges
 from chain.client import ChainReader
+from chain.endpoints import NoEndpoint
 from chain.program import UndecodableAccount
 from chain.rpc import ChainUnavailable
 from domain.commands import Command
@@ -70,7 +72,6 @@ from storage.feed_reads import FeedReads
 from storage.inbox import Inbox
 from storage.nonces import NonceStore
 from storage.operator_reads import OperatorReads
-from storage.outages import StorageUnavailable
 from storage.positions import PositionTable
 from storage.reads import MarketReads
 from storage.reconciliations import Reconciliations
@@ -155,17 +156,24 @@ class Accounts:
 
     async def market(self, market_id: MarketId) -> ObservedMarket | None:
         """The market's account, None when there is none."""
-        try:
+        with _chain_outages():
             return await self._reader.market(market_id)
-        except (ChainUnavailable, UndecodableAccount) as outage:
-            raise AccountsUnavailable(str(outage)) from outage
 
     async def position(self, market_id: MarketId, wallet: Wallet, min_slot: int) -> ObservedPosition | None:
         """What the wallet holds, None when it holds nothing."""
-        try:
+        with _chain_outages():
             return await self._reader.position(market_id, wallet, min_slot)
-        except (ChainUnavailable, UndecodableAccount) as outage:
-            raise AccountsUnavailable(str(outage)) from outage
+
+
+@contextmanager
+def _chain_outages() -> Iterator[None]:
+    """With the time of our own breakers and patience only: an endpoint may ask for a day."""
+    try:
+        yield
+    except NoEndpoint as outage:
+        raise AccountsUnavailable(str(outage), outage.facts.retry_after_s) from outage
+    except (ChainUnavailable, UndecodableAccount) as outage:
+        raise AccountsUnavailable(str(outage)) from outage
 
 
 class Book:
@@ -177,10 +185,8 @@ class Book:
 
     async def get(self, market_id: MarketId) -> tuple[Market, Deadline | None] | None:
         """One market with its next deadline; `on_read` hears of it."""
-        try:
+        with retold(BookUnavailable):
             found = await self._reads.get(market_id)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
         if found is not None:
             self._on_read(found[0])
         return found
@@ -189,17 +195,13 @@ class Book:
         self, state: Lifecycle | None, after: tuple[int, MarketId] | None, limit: int
     ) -> Sequence[tuple[Market, Deadline | None]]:
         """A page of markets."""
-        try:
+        with retold(BookUnavailable):
             return await self._reads.list(state, after, limit)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
 
     async def config(self) -> ChainConfig | None:
         """The last GlobalConfig."""
-        try:
+        with retold(BookUnavailable):
             return await self._reads.config()
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
 
 
 class Votes:
@@ -212,10 +214,8 @@ class Votes:
         self, market_id: MarketId, vote_type: VoteType | None, after: tuple[int, str] | None, limit: int
     ) -> Sequence[StoredVote]:
         """A page of votes."""
-        try:
+        with retold(BookUnavailable):
             return await self._reads.list(market_id, vote_type, after, limit)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
 
 
 class InboxOfBodies:
@@ -227,17 +227,13 @@ class InboxOfBodies:
 
     async def put(self, body: bytes) -> int:
         """Commit a body."""
-        try:
+        with retold(InboxUnavailable):
             return await self._inbox.put(body, self._tracing.traceparent() if self._tracing else None)
-        except StorageUnavailable as outage:
-            raise InboxUnavailable(str(outage)) from outage
 
     async def keep_sample(self, body: bytes, why: str) -> None:
         """Keep the beginning of a body that is refused."""
-        try:
+        with retold(InboxUnavailable):
             await self._inbox.keep_sample(body, why)
-        except StorageUnavailable as outage:
-            raise InboxUnavailable(str(outage)) from outage
 
 
 def _webhooks(settings: Settings, database: Database, tracing: Tracing | None) -> Webhooks:
@@ -255,10 +251,8 @@ class AggregationRows:
         self, market_id: MarketId | None, status: str | None, before: int | None, limit: int
     ) -> Sequence[Aggregation]:
         """A page of aggregations."""
-        try:
+        with retold(BookUnavailable):
             return await self._reads.list(market_id, status, before, limit)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
 
 
 def _can_sign(public_key: bytes) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from app.retold import retold
 from domain.ids import MarketId
 from domain.refusals import MarketNotFound
 from domain.shards import OwnedShard, ShardProcess
@@ -12,7 +12,6 @@ from domain.standing import ActorStanding, AskStanding
 from domain.transactions import ListedTransaction, TransactionFilter, TransactionPlace
 from grpc_server import BookUnavailable
 from storage.operator_reads import OperatorReads
-from storage.outages import StorageUnavailable
 
 
 class OperatorDesk:
@@ -30,25 +29,17 @@ class OperatorDesk:
 
     async def virtual_shards(self) -> Sequence[OwnedShard]:
         """Who owns what."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.virtual_shards()
 
     async def shard_processes(self) -> Sequence[ShardProcess]:
         """The last word of every place."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.shard_processes()
 
     async def transactions(
         self, wanted: TransactionFilter, after: TransactionPlace | None, limit: int
     ) -> Sequence[ListedTransaction]:
         """A page of transactions."""
-        with _unavailable():
+        with retold(BookUnavailable):
             return await self._reads.transactions(wanted, after, limit)
-
-
-@contextlib.contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except StorageUnavailable as outage:
-        raise BookUnavailable(str(outage)) from outage

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.retold import retold
 from domain.deadlines import Deadline
 from domain.feed import FeedNews
 from domain.ids import MarketId
 from domain.market import Market
 from grpc_server import BookUnavailable
 from storage.feed_reads import FeedReads
-from storage.outages import StorageUnavailable
 
 
 class MarketChanges:
@@ -21,21 +21,15 @@ class MarketChanges:
 
     async def now(self, market_id: MarketId) -> tuple[str, Market, Deadline | None] | None:
         """One market and the history that it is of."""
-        try:
+        with retold(BookUnavailable):
             return await self._reads.now(market_id)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
 
     async def since(self, seqs: Mapping[MarketId, int], limit_each: int) -> FeedNews:
         """What was told since."""
-        try:
+        with retold(BookUnavailable):
             return await self._reads.since(seqs, limit_each)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage
 
     async def wait(self, timeout_s: float) -> None:
         """Until there may be more."""
-        try:
+        with retold(BookUnavailable):
             await self._reads.wait(timeout_s)
-        except StorageUnavailable as outage:
-            raise BookUnavailable(str(outage)) from outage

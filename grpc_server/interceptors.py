@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from math import ceil
 from typing import Protocol
 
 import structlog
@@ -19,7 +20,7 @@ from grpc_server.methods import Policy
 from grpc_server.metrics import IN_FLIGHT
 from grpc_server.naming import REQUEST_ID_KEY, RequestIds
 from grpc_server.problems import Busy, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
-from grpc_server.status import DETAILS_KEY, OUTAGES, status_of
+from grpc_server.status import DETAILS_KEY, OUTAGES, retry_after_s, status_of
 from identity import ANONYMOUS, Caller, Denial, Doorkeeper, Revocations, Tier
 
 IN_FLIGHT_MAX = 16_384
@@ -219,9 +220,11 @@ def chain(
 
 
 async def end(context: Context, cause: Problem | Exception) -> None:
-    """End the call with the status of `cause`; never returns."""
+    """End the call with the status of `cause`; never returns. Those who speak HTTP read Retry-After."""
     code, status = status_of(cause)
-    known = ((REQUEST_ID_KEY, REQUEST_ID.get()), *LIMIT_HEADERS.get())
+    wait_s = retry_after_s(cause)
+    patience = () if wait_s is None else (("retry-after", str(ceil(wait_s))),)
+    known = ((REQUEST_ID_KEY, REQUEST_ID.get()), *LIMIT_HEADERS.get(), *patience)
     trailers = ((DETAILS_KEY, status.SerializeToString()), *known)
     await context.abort(code, status.message, trailers)
 

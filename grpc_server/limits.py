@@ -70,10 +70,9 @@ async def _tell(context: Context, standing: Standing, is_stream: bool) -> None:
 
 
 def limit_headers(standing: Standing) -> tuple[tuple[str, str], ...]:
-    """RateLimit-* as in the IETF's draft (03), and Retry-After for those who were refused."""
-    told = (
+    """RateLimit-* as in the IETF's draft (03)."""
+    return (
         ("ratelimit-limit", str(standing.limit)),
         ("ratelimit-remaining", str(standing.remaining)),
         ("ratelimit-reset", str(standing.reset_s)),
     )
-    return told if standing.is_admitted else (*told, ("retry-after", str(standing.reset_s)))

@@ -30,7 +30,12 @@ from domain.votes import StoredVote
 
 
 class Outage(Exception):
-    """Something we depend on did not do its part; never a refusal and never the caller's fault."""
+    """Something we depend on did not do its part; never a refusal and never the caller's fault.
+
+    `retry_after_s` is how long nobody will be asked again, None where nobody knows.
+    """
+
+    retry_after_s: float | None = None
 
 
 class OutcomeUnknown(Outage):
@@ -60,17 +65,19 @@ class MarketFailed(Outage):
 class AccountsUnavailable(Outage):
     """The chain could not be read. `why` is a sentence for the log."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
         self.why = why
+        self.retry_after_s = retry_after_s
 
 
 class BookUnavailable(Outage):
     """The database could not be read. `why` is a sentence for the log."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
         self.why = why
+        self.retry_after_s = retry_after_s
 
 
 class ReconciliationUnanswered(Outage):
@@ -84,9 +91,10 @@ class ReconciliationUnanswered(Outage):
 class InboxUnavailable(Outage):
     """A body could not be stored, or nobody knows whether it was. `why` is a sentence for the log."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
         self.why = why
+        self.retry_after_s = retry_after_s
 
 
 class WebhookInbox(Protocol):

@@ -248,6 +248,15 @@ def status_of(cause: Problem | Exception) -> tuple[StatusCode, Status]:
     return entry.code, status
 
 
+def retry_after_s(cause: Problem | Exception) -> float | None:
+    """When it is worth trying again: a limit or an open breaker knows, else RETRY_S for what passes; None for never."""
+    known: float | None = getattr(cause, "retry_after_s", None)
+    if known is not None:
+        return known
+    passes = TABLE[_key(cause)].code is _AWAY or isinstance(cause, problems.WatchTooSlow | problems.TooManyWatches)
+    return RETRY_S if passes else None
+
+
 def _key(cause: Problem | Exception) -> object:
     if isinstance(cause, Denial):
         return cause
@@ -280,14 +289,11 @@ def _more(cause: Problem | Exception, entry: Entry, message: str, facts: Mapping
     if entry.code is StatusCode.NOT_FOUND:
         resource_type, fact = _RESOURCES[type(cause)]
         return [details.ResourceInfo(resource_type=resource_type, resource_name=facts[fact], description=message)]
-    if entry.code is _AWAY or isinstance(cause, problems.WatchTooSlow | problems.TooManyWatches):
-        return [_retry_after(RETRY_S)]
-    if isinstance(cause, refusals.TooManyAttempts | problems.RateLimited):
-        return [_retry_after(cause.retry_after_s)]
-    return []
+    wait_s = retry_after_s(cause)
+    return [] if wait_s is None else [_retry_info(wait_s)]
 
 
-def _retry_after(seconds: float) -> details.RetryInfo:
+def _retry_info(wait_s: float) -> details.RetryInfo:
     delay = Duration()
-    delay.FromMilliseconds(int(seconds * 1000))
+    delay.FromMilliseconds(int(wait_s * 1000))
     return details.RetryInfo(retry_delay=delay)

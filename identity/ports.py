@@ -8,7 +8,15 @@ from domain.ids import Wallet
 from identity.denials import Denial
 
 
-class NonceStoreUnavailable(Exception):
+class StoreUnavailable(Exception):
+    """What identity remembers things with is away; `retry_after_s` is how long nobody will ask it, None if unknown."""
+
+    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
+
+
+class NonceStoreUnavailable(StoreUnavailable):
     """The store of nonces cannot take or give one now; nothing was issued or used up as far as we know."""
 
 
@@ -28,7 +36,7 @@ class NonceStore(Protocol):
         ...
 
 
-class SessionStoreUnavailable(Exception):
+class SessionStoreUnavailable(StoreUnavailable):
     """The store of sessions and revocations cannot answer now; a refresh token that was brought may be used up."""
 
 

@@ -13,14 +13,18 @@ class StorageUnavailable(OSError):
     """PostgreSQL did not do `operation`; after a write that could not be answered the outcome is unknown.
 
     An OSError, so that neighbours who know nothing of storage can still tell an outage from a bug.
-    `sqlstate` is the server's code, None when it never answered.
+    `sqlstate` is the server's code, None when it never answered; `retry_after_s` is known when nobody was asked at all,
+    because nobody may be for so long.
     """
 
-    def __init__(self, operation: str, cause: str, sqlstate: str | None = None) -> None:
+    def __init__(
+        self, operation: str, cause: str, sqlstate: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(f"{operation}: {cause}" + (f" (SQLSTATE {sqlstate})" if sqlstate else ""))
         self.operation = operation
         self.cause = cause
         self.sqlstate = sqlstate
+        self.retry_after_s = retry_after_s
 
 
 class JournalLost(StorageUnavailable):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from app.breakers import Breakers
+from app.config import Settings
 from app.embedded import EmbeddedEnvoy, Endpoint, free_port
 from app.runner import Runner
 from app.wiring_grpc import InboxOfBodies
@@ -21,6 +23,7 @@ from indexer.arrivals import fault_of_body
 from storage.bodies import unpacked
 from storage.database import Database, database_pool
 from storage.inbox import SAMPLE_BYTES_MAX, SAMPLES_MAX, Inbox
+from tests.support.cable import Cable
 from tests.support.grpc_parts import served
 from tests.support.indexing import Rows
 
@@ -176,3 +179,34 @@ async def test_a_database_that_is_away_is_answered_503_so_that_the_sender_comes_
     assert answer.status_code == 503
     reasons = [detail.get("reason") for detail in answer.json()["details"]]
     assert "INBOX_UNAVAILABLE" in reasons
+
+
+async def test_while_the_breaker_is_open_bodies_are_refused_unasked_and_its_probe_lets_them_in_again(
+    front: Front, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breakers, now_s, cable = Breakers(Settings(breaker_failures=5, breaker_open_s=60.0)), [1_000.0], Cable(database_url)
+    monkeypatch.setattr(breakers.database, "_clock", lambda: now_s[0])
+    await cable.plug()
+    database = await database_pool(cable.url, 4, guard=breakers.asking_database)
+    webhooks = Webhooks(InboxOfBodies(Inbox(database)), WebhookSecrets((SECRET,), WebhookMode.EITHER), fault_of_body)
+    async with served(port=front.grpc_port, webhooks=webhooks), httpx.AsyncClient(base_url=front.url) as client:
+        door = Door(client, Rows(database_url), database)
+
+        async def posted() -> tuple[int, str | None]:
+            answer = await door.post(ITEM, authorization=SECRET)
+            return answer.status_code, answer.headers.get("retry-after")
+
+        assert await posted() == (200, None)
+        await cable.pull()
+        assert [await posted() for _ in range(5)] == [(503, "1")] * 5
+        await cable.plug()
+        carried = cable.carried
+        assert await posted() == (503, "60")
+        now_s[0] += 20.0
+        assert await posted() == (503, "40")
+        assert cable.carried == carried, "the database is there, but nobody asks it"
+        now_s[0] += 40.0
+        assert [await posted() for _ in range(2)] == [(200, None)] * 2
+        assert await door.bodies() == [ITEM] * 3
+    await database.close()
+    await cable.pull()

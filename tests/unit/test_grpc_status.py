@@ -15,7 +15,7 @@ from domain.ids import MarketId
 from domain.lifecycle import Lifecycle
 from grpc_server import ports, problems
 from grpc_server.problems import Invalid, Violation
-from grpc_server.status import OUTAGES, RETRY_S, TABLE, status_of
+from grpc_server.status import OUTAGES, RETRY_S, TABLE, retry_after_s, status_of
 from identity import Denial, NonceStoreUnavailable, SessionStoreUnavailable, Tier
 
 DETAILS_BYTES_MAX = 4_096
@@ -128,6 +128,13 @@ def test_an_outage_tells_when_to_come_back_and_not_where_it_hurts() -> None:
     _, status = status_of(ports.BookUnavailable("connection refused by 10.0.0.7"))
     assert unpacked(details.RetryInfo, status.details[1]).retry_delay.ToMilliseconds() == RETRY_S * 1_000
     assert "10.0.0.7" not in str(status)
+
+
+def test_an_outage_whose_end_is_known_tells_it_and_what_is_for_good_tells_nothing() -> None:
+    _, status = status_of(ports.BookUnavailable("nobody is asked", 42.5))
+    assert unpacked(details.RetryInfo, status.details[1]).retry_delay.ToMilliseconds() == 42_500
+    assert retry_after_s(ports.BookUnavailable("refused")) == RETRY_S
+    assert retry_after_s(problems.NotServed("/m")) is None
 
 
 def test_an_unknown_outcome_says_how_to_repeat() -> None:
