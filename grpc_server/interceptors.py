@@ -19,7 +19,7 @@ from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID, Context, header
 from grpc_server.methods import Policy
 from grpc_server.metrics import IN_FLIGHT
 from grpc_server.naming import REQUEST_ID_KEY, RequestIds
-from grpc_server.problems import Busy, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
+from grpc_server.problems import Busy, DeadlineTooShort, Incident, Problem, Rejected, Stopping, TierTooLow, TooSlow
 from grpc_server.status import DETAILS_KEY, OUTAGES, retry_after_s, status_of
 from identity import ANONYMOUS, Caller, Denial, Doorkeeper, Revocations, Tier
 
@@ -28,6 +28,9 @@ IN_FLIGHT_MAX = 16_384
 
 DESERTED_S = 0.1
 """Longer than a call waits unseen in grpc while this process is busy with others."""
+
+LEFT_S_MIN = 0.005
+"""A call with less left is refused unread: a vote takes 2 ms at best, and its caller would not hear of it."""
 
 Step = Callable[[Context], AbstractAsyncContextManager[None]]
 
@@ -124,17 +127,21 @@ class Errors:
 
 
 class Deadlines:
-    """Gives a call that has no deadline its method's; grpc itself watches the caller's own."""
+    """Gives a call that has no deadline its method's, and refuses one whose own is over before it could be answered.
 
-    def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
+    grpc itself watches the caller's own: the call is cancelled then, and with it what it waits for, SQL included.
+    """
+
+    def step(self, method: str, policy: Policy) -> Step:  # noqa: ARG002 - the policy says it
         """Limit the call."""
-        if policy.deadline_s is None:
-            return None
         default_s = policy.deadline_s
 
         @asynccontextmanager
         async def limited(context: Context) -> AsyncIterator[None]:
-            if context.time_remaining() is not None:
+            left_s = context.time_remaining()
+            if left_s is not None and left_s < LEFT_S_MIN:
+                raise Rejected(DeadlineTooShort(int(LEFT_S_MIN * 1_000)))
+            if left_s is not None or default_s is None:
                 yield
                 return
             limit = asyncio.timeout(default_s)

@@ -159,6 +159,13 @@ class TooSlow:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadlineTooShort:
+    """The call came with less time left than any answer takes; nothing was done."""
+
+    needed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Busy:
     """More calls are in flight than this server takes; nothing was done."""
 
@@ -215,6 +222,7 @@ Problem = (
     | NotServed
     | MethodUnknown
     | TooSlow
+    | DeadlineTooShort
     | Busy
     | Stopping
     | Incident

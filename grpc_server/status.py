@@ -198,6 +198,11 @@ TABLE: Mapping[object, Entry] = {
         StatusCode.DEADLINE_EXCEEDED,
         f"no answer within {{deadline_s}} s; the outcome of a write is unknown, {REPEAT}",
     ),
+    problems.DeadlineTooShort: Entry(
+        "DEADLINE_TOO_SHORT",
+        StatusCode.DEADLINE_EXCEEDED,
+        "the call came with less than {needed_ms} ms of its deadline left; nothing was done",
+    ),
     problems.Busy: Entry("SERVER_BUSY", _AWAY, "{in_flight_max} calls are in flight; nothing was done, try again"),
     problems.Stopping: Entry("SERVER_STOPPING", _AWAY, "this server is stopping; nothing was done, try again"),
     problems.Incident: Entry("INTERNAL", StatusCode.INTERNAL, "this is our fault; the log has it as {incident}"),

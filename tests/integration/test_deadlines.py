@@ -1,8 +1,9 @@
-"""A caller's deadline reaches the statement that the call waits for: nothing goes on for somebody who has left."""
+"""A caller's deadline reaches whatever the call waits for, and none is begun that nobody could hear the end of."""
 
 from __future__ import annotations
 
 import asyncpg
+import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
@@ -11,9 +12,11 @@ from identity import Tier
 from storage.alerts import AlertReads
 from storage.database import database_pool
 from tests.support.eventually import eventually_async
-from tests.support.grpc_parts import served
+from tests.support.grpc_parts import Person, failure, market_id_of, observed, served
 from zmart.v1.ops_service_pb2 import ListAlertsRequest
 from zmart.v1.ops_service_pb2_grpc import OpsServiceStub
+from zmart.v1.vote_service_pb2 import CastProposalVoteRequest
+from zmart.v1.vote_service_pb2_grpc import VoteServiceStub
 
 DEADLINE_S = 3.0
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deadline' AND wait_event_type = 'Lock'"
@@ -49,3 +52,26 @@ async def test_a_deadline_that_passes_cancels_the_statement_in_the_database(data
     await other.close()
     await watch.close()
     await database.close()
+
+
+async def test_a_call_with_less_than_five_milliseconds_left_is_not_begun() -> None:
+    async with served() as running:
+        running.accounts.put(observed(1, Person().wallet))
+        stub, vote = VoteServiceStub(running.channel), CastProposalVoteRequest(market_id=market_id_of(1), vote="like")
+        for _ in range(50):
+            hurried = stub.CastProposalVote(vote, metadata=running.bearer(Person()), timeout=0.004)
+            assert await hurried.code() is StatusCode.DEADLINE_EXCEEDED
+        assert (await stub.CastProposalVote(vote, metadata=running.bearer(Person()))).vote_count.likes == 1
+
+
+async def test_a_refused_deadline_has_its_own_reason_and_comes_before_the_question_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("grpc_server.interceptors.LEFT_S_MIN", 120.0)
+    async with served() as running:
+        stub = OpsServiceStub(running.channel)
+        failed = await failure(stub.ListAlerts(ListAlertsRequest(), metadata=(("authorization", "?"),), timeout=60))
+        assert (failed.code, failed.info.reason) == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT")
+        assert dict(failed.info.metadata) == {"needed_ms": "120000"}
+        failed = await failure(stub.ListAlerts(ListAlertsRequest()))
+        assert failed.info.reason == "TOKEN_MISSING", "without a deadline of its own it has its method's"
