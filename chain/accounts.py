@@ -16,6 +16,7 @@ from solders.rpc.config import RpcAccountInfoConfig
 from solders.rpc.requests import GetMultipleAccounts
 from solders.rpc.responses import GetMultipleAccountsResp
 
+from chain.errors import Build
 from chain.program import DISPUTE_VOTE, PROPOSAL_VOTE, UndecodableAccount, ZmartProgram
 from chain.rpc import Asking
 from domain.ids import MarketId, Wallet, base58_encode
@@ -54,6 +55,11 @@ class ChainAccounts:
     def __init__(self, rpc: Asking, program: ZmartProgram) -> None:
         self._rpc = rpc
         self._program = program
+
+    @property
+    def build(self) -> Build:
+        """Which build of the program this is, as its interface definition says."""
+        return self._program.interface.build
 
     async def markets(
         self, market_ids: Sequence[MarketId], min_slot: int | None = None, is_final: bool = False

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from chain.accounts import ChainAccounts, Touched
 from chain.calls import Call, read_call
 from chain.decoder import decode_event, encode_event
+from chain.errors import Build
 from chain.events import ChainEvent, SharesBought, SharesSold
 from domain.ids import MarketId, Wallet
 from domain.indexed import ChainVoteSeen, EventRecord, IndexedTransaction, MarketEffect, PositionTouched
@@ -47,7 +48,7 @@ class CutLogs:
         trades: dict[int, TradeFound] = {}
         for market in look.traded_markets():
             trades |= await self._found(look, market)
-        events = _events(arrival, look, trades)
+        events = _events(arrival, look, trades, self._accounts.build)
         is_waiting = any(call.name in _TRADES and i not in trades for i, call in look.unlogged())
         return replace(transaction, events=events, is_waiting=is_waiting)
 
@@ -135,10 +136,10 @@ def _calls(frames: Frames | None, transaction: IndexedTransaction, program_id: s
     return calls
 
 
-def _events(arrival: Arrival, look: _Look, trades: Mapping[int, TradeFound]) -> tuple[EventRecord, ...]:
+def _events(arrival: Arrival, look: _Look, trades: Mapping[int, TradeFound], build: Build) -> tuple[EventRecord, ...]:
     """What the log has, and behind it what the calls tell."""
     transaction, found = look.transaction, list(look.transaction.events)
-    seen = Evidence(arrival.block_time_s or 0, look.frames, look.markets, look.positions, trades)
+    seen = Evidence(arrival.block_time_s or 0, look.frames, look.markets, look.positions, trades, build)
     for ordinal, call in look.unlogged():
         event = None if arrival.block_time_s is None else derived(call, ordinal, seen)
         if event is None:

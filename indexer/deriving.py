@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from chain import events
 from chain.calls import Call
+from chain.errors import Build
 from chain.events import ChainEvent
 from domain.ids import MarketId, Wallet
 from domain.observed import ObservedMarket, ObservedPosition
@@ -32,6 +33,8 @@ class Evidence:
     positions: Mapping[tuple[str, str], ObservedPosition]
     trades: Mapping[int, TradeFound]
     """By the ordinal of the call."""
+    build: Build = "new"
+    """Of the program, because the older one logs a claim in another layout (CI 7)."""
 
 
 def derived(call: Call, ordinal: int, seen: Evidence) -> ChainEvent | None:
@@ -117,7 +120,21 @@ def _claimed(call: Call, market: ObservedMarket, seen: Evidence) -> ChainEvent |
     position = seen.positions.get((call.accounts["market"], call.accounts["user"]))
     if position is None or not position.has_claimed:
         return None
+    if seen.build == "old":
+        return _claimed_of_old(market, position, seen)
     return events.WinningsClaimed(market.pda, position.user, market.final_outcome, position.claimed_amount, seen.at_s)
+
+
+def _claimed_of_old(market: ObservedMarket, position: ObservedPosition, seen: Evidence) -> ChainEvent | None:
+    """What left the market beyond the claim was the resolver's fee, where no other instruction moved anything."""
+    if not seen.frames.only_one_names(market.pda):
+        return None
+    before, after = seen.frames.balances[market.pda]
+    resolver_fee = before - after - position.claimed_amount
+    if resolver_fee < 0:
+        return None
+    claimed = position.claimed_amount
+    return events.OldWinningsClaimed(market.market_id, position.user, claimed, resolver_fee, seen.at_s)
 
 
 def _withdrawn(call: Call, market: ObservedMarket, seen: Evidence) -> ChainEvent | None:

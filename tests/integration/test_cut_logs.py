@@ -14,9 +14,11 @@ import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
+from chain.accounts import ChainAccounts
 from chain.client import ChainReader
 from chain.history import ChainHistory
-from chain.program import NEWEST_PROGRAM_ID
+from chain.idl import parse_interface
+from chain.program import NEWEST_PROGRAM_ID, ZmartProgram
 from domain.ids import MarketId
 from indexer.reading import CUT_OFF
 from indexer.service import Indexer
@@ -24,6 +26,7 @@ from storage.projections import Projections
 from tests.support.index_history import live_through
 from tests.support.indexing import FAST, Bench, as_items, open_bench
 from tests.support.ledger import Chain, running_chain
+from tests.support.program import old_build
 from tests.support.rpc_calls import result
 from tests.support.stage import SOL, wallet
 
@@ -120,12 +123,23 @@ class Cut:
         return signature
 
 
-@pytest.fixture
-async def cut(chain: Chain, database_url: str) -> AsyncIterator[Cut]:
-    """All logs of this chain are cut off."""
-    async with open_bench(chain, database_url, Projections()) as bench:
-        bench.indexer = Indexer(replace(bench.parts, history=CuttingHistory(bench.parts.history, None)), FAST)
+@pytest.fixture(params=["new"])
+async def cut(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> AsyncIterator[Cut]:
+    """All logs of this chain are cut off; the parameter is the program's build."""
+    async with (
+        running_chain(tmp_path / "chain", build=request.param) as chain,
+        open_bench(chain, database_url, Projections()) as bench,
+    ):
+        accounts = ChainAccounts(bench.parts.accounts._rpc, program_of(request.param))
+        parts = replace(bench.parts, history=CuttingHistory(bench.parts.history, None), accounts=accounts)
+        bench.indexer = Indexer(parts, FAST)
         yield Cut(chain, bench)
+
+
+def program_of(build: str) -> ZmartProgram:
+    """The program as the operator's interface definition describes it."""
+    older = parse_interface(json.dumps(old_build()).encode(), "the operator's") if build == "old" else None
+    return ZmartProgram.at(NEWEST_PROGRAM_ID, older)
 
 
 async def later(chain: Chain) -> None:
@@ -169,6 +183,7 @@ async def life(cut: Cut) -> None:
     await cut.land(program.withdraw_liquidity(admin.wallet, market), signer=admin.pair)
 
 
+@pytest.mark.parametrize("cut", ["new", "old"], indirect=True)
 async def test_a_market_whose_every_log_is_cut_off_ends_as_if_none_had_been(cut: Cut, second_database_url: str) -> None:
     await life(cut)
     found, trades = await cut.bench.rows.all(EVENTS), await cut.bench.rows.all(TRADES)
@@ -181,6 +196,9 @@ async def test_a_market_whose_every_log_is_cut_off_ends_as_if_none_had_been(cut:
         touched = "SELECT market_id, user_pubkey, touched_slot FROM positions ORDER BY 1, 2"
         assert await cut.bench.rows.all(touched) == await whole.rows.all(touched)
     assert len(found) == len(cut.bodies) and len(trades) == 5
+    assert len({row["market_id"] for row in found}) == 1, "also of the claim, which names an address in the newer build"
+    (claim,) = [json.loads(row["event_data"]) for row in found if row["event_type"] == "WinningsClaimed"]
+    assert ("resolver_fee" in claim) == (cut.chain.ledger.settings.build == "old")
     assert [row["alert_type"] for row in await cut.bench.rows.all("SELECT alert_type FROM alerts")] == ["log_truncated"]
 
 

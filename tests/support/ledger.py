@@ -23,7 +23,8 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from chain.keys import LocalKeys, SigningKeys, ensure_local_keys
-from chain.ledger import Ledger, running_ledger
+from chain.ledger import Ledger, LedgerSettings, running_ledger
+from chain.ledger.zmart import Build
 from chain.program import ZmartProgram
 from domain.ids import MarketId, base58_encode
 from tests.support.eventually import eventually_async
@@ -118,11 +119,12 @@ class Chain:
 
 
 @contextlib.asynccontextmanager
-async def running_chain(data_dir: Path, slot_ms: int = 0) -> AsyncIterator[Chain]:
+async def running_chain(data_dir: Path, slot_ms: int = 0, build: Build = "new") -> AsyncIterator[Chain]:
     """A ledger of this process; with `slot_ms` 0 no slot passes by itself."""
     clock = HandClock()
+    settings = LedgerSettings(data_dir, rpc_port=0, pubsub_port=0, slot_ms=slot_ms, build=build)
     async with (
-        running_ledger(data_dir, slot_ms=slot_ms, wall_clock=clock) as ledger,
+        running_ledger(data_dir, settings=settings, wall_clock=clock) as ledger,
         AsyncClient(ledger.rpc_url, commitment=Confirmed) as client,
     ):
         yield Chain(ledger, client, ensure_local_keys(data_dir), clock)

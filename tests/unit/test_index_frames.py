@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from chain.calls import read_call
-from chain.events import LiquidityWithdrawn, SharesSold
+from chain.errors import Build
+from chain.events import LiquidityWithdrawn, OldWinningsClaimed, SharesSold, WinningsClaimed
 from chain.program import NEWEST_PROGRAM_ID, ZmartProgram
 from domain.ids import MarketId, base58_encode
 from indexer.arrivals import Arrival, read_item
@@ -26,6 +28,7 @@ FOREIGN = base58_encode(b"\6" * 32)
 ALICE, BOB = (wallet(Keypair.from_seed(bytes([n]) * 32)) for n in (1, 2))
 MARKET = MarketId(base58_encode(b"\1" * 32))
 SELL = PROGRAM.sell_shares(ALICE, MARKET, True, 250, 200, BOB)
+CLAIM = PROGRAM.claim_winnings(ALICE, MARKET, BOB)
 WITHDRAW = PROGRAM.withdraw_liquidity(ALICE, MARKET)
 VOTE = PROGRAM.submit_proposal_vote(ALICE, MARKET, True)
 Item = dict[str, Any]
@@ -63,13 +66,13 @@ def frames(item: Item) -> Frames | None:
     return frames_of(arrival, PROGRAM_ID)
 
 
-def told(item: Item) -> object:
+def told(item: Item, build: Build = "new") -> object:
     """What the first call of ours has logged, by accounts that show just that."""
     found = frames(item)
     assert found is not None
     read = [read_call(frame.data, frame.accounts) for frame in found.ran if frame.program == PROGRAM_ID]
     calls = [call for call in read if call is not None]
-    return derived(calls[0], 0, evidence(found, calls))
+    return derived(calls[0], 0, replace(evidence(found, calls), build=build))
 
 
 def test_instructions_come_in_the_order_in_which_they_ran_and_only_ours_with_their_bytes() -> None:
@@ -128,3 +131,14 @@ def test_balances_by_which_a_market_gained_tell_of_no_payment(call: Instruction)
     item = shown(call)
     item["meta"].update(preBalances=item["meta"]["postBalances"], postBalances=item["meta"]["preBalances"])
     assert told(item) is None
+
+
+def test_a_claim_is_told_in_the_layout_of_the_build_and_the_older_one_with_what_left_the_market_beside_it() -> None:
+    claimed = 10**9  # what the position says
+    item = shown(CLAIM)
+    assert isinstance(told(item), WinningsClaimed)
+    assert told(item, "old") is None, "less left the market than was claimed"
+    item["meta"]["preBalances"] = [claimed + 100] * len(item["meta"]["preBalances"])
+    found = told(item, "old")
+    assert isinstance(found, OldWinningsClaimed) and (found.amount, found.resolver_fee) == (claimed, 30)
+    assert told(shown(CLAIM, WITHDRAW), "old") is None, "another instruction moved the market's balance too"
