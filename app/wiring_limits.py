@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from app import clock
 from app.breakers import Breakers
 from app.config import Settings
+from app.metrics import LIMIT_FALLBACKS, LIMITS_LOCAL
 from app.wiring import redis_url
 from chain.breaker import BreakerOpen
 from grpc_server import CallLimits
@@ -34,8 +35,11 @@ class Counts:
                 counted = await self._shared.add(key, calls, ttl_s)
         except (CountsUnavailable, BreakerOpen) as outage:
             self._outage.failed(outage)
+            LIMITS_LOCAL.set(1)
+            LIMIT_FALLBACKS.inc()
             return await self._own.add(key, calls, ttl_s)
         self._outage.answered()
+        LIMITS_LOCAL.set(0)
         return counted
 
 

@@ -9,12 +9,20 @@ from grpc_server.addresses import Networks, origin
 from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID, Context
 from grpc_server.interceptors import Step, values
 from grpc_server.methods import Policy
+from grpc_server.metrics import LIMITED_CALLS
 from grpc_server.naming import REQUEST_ID_KEY
 from grpc_server.problems import RateLimited, Rejected
 from identity import ANONYMOUS, Allowances, Caller, Standing, Tier
 
 TRANSCODED_KEY = "x-envoy-original-path"
 """Envoy adds it when it makes a call of a REST request; such an answer loses its trailers."""
+
+_COUNTED = {
+    (tier, is_admitted): LIMITED_CALLS.labels(tier.name, "admitted" if is_admitted else "refused")
+    for tier in Tier
+    for is_admitted in (True, False)
+}
+"""Looked up once: a lookup takes longer than the count."""
 
 
 class CallLimits:
@@ -46,6 +54,7 @@ class CallLimits:
             return
         name = self._name(caller, context)
         standing = self._allowances.spend(caller.tier, name) or await self._allowances.take(caller.tier, name)
+        _COUNTED[caller.tier, standing.is_admitted].inc()
         await _tell(context, standing, is_stream)
         if not standing.is_admitted:
             raise Rejected(RateLimited(caller.tier, standing.limit, standing.reset_s))

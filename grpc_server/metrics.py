@@ -30,4 +30,9 @@ SENT_BYTES = Histogram(
     ["grpc_method"],
     buckets=A66_BYTES,
 )
+LIMITED_CALLS = Counter(
+    "zmart_limited_calls",
+    "Calls that were held against their caller's limit, by what became of them.",
+    ["tier", "outcome"],
+)
 IN_FLIGHT = Gauge("zmart_grpc_calls_in_flight", "Calls under way.", multiprocess_mode="livesum")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from app.wiring_limits import Counts
@@ -41,6 +42,12 @@ async def admitted(allowances: Allowances, calls: int, caller: str = "a") -> int
     return sum(standing.is_admitted for standing in standings)
 
 
+def figure(name: str) -> float:
+    value = REGISTRY.get_sample_value(name)
+    assert value is not None
+    return value
+
+
 async def test_two_servers_share_a_callers_minute_and_its_count_ends_by_itself(valkey: ValkeyServer) -> None:
     async with servers(valkey, Clock(), 2) as (one, two), valkey.client() as client:
         assert await admitted(one, 60) + await admitted(two, 200) + await admitted(one, 200) == LIMIT
@@ -49,14 +56,18 @@ async def test_two_servers_share_a_callers_minute_and_its_count_ends_by_itself(v
 
 
 async def test_a_server_limits_by_itself_while_redis_is_away_and_asks_again_later(valkey: ValkeyServer) -> None:
-    clock = Clock()
+    clock, before = Clock(), figure("zmart_limit_fallbacks_total")
     async with servers(valkey, clock, 1) as (server,):
         assert await admitted(server, 10) == 10
+        assert (figure("zmart_limits_local"), figure("zmart_limit_fallbacks_total")) == (0, before)
         await valkey.kill()
         assert await admitted(server, 200, "b") == LIMIT
+        assert figure("zmart_limits_local") == 1
+        assert (fallbacks := figure("zmart_limit_fallbacks_total")) > before
         await valkey.start()
         clock.at_s += 60
         assert await admitted(server, 200, "b") == LIMIT
+        assert (figure("zmart_limits_local"), figure("zmart_limit_fallbacks_total")) == (0, fallbacks)
         async with valkey.client() as client:
             assert [key async for key in client.scan_iter("*call_limit*")]
 

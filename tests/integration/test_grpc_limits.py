@@ -8,6 +8,7 @@ import pytest
 from google.rpc import error_details_pb2 as details
 from grpc import StatusCode
 from grpc.aio import AioRpcError
+from prometheus_client import REGISTRY
 
 from identity import Tier
 from tests.support.grpc_parts import SERVICE_KEY, Person, Served, failure_of, served
@@ -115,3 +116,22 @@ async def test_probes_of_health_are_not_counted(running: Served) -> None:
     await admitted(running)
     for _ in range(3):  # above the limit of anybody else
         assert (await OpsServiceStub(running.channel).GetHealth(GetHealthRequest())).status
+
+
+def calls_of(tier: Tier) -> tuple[float, float]:
+    """How many of them were admitted, how many refused, since this process began."""
+    admitted, refused = (
+        REGISTRY.get_sample_value("zmart_limited_calls_total", {"tier": tier.name, "outcome": outcome})
+        for outcome in ("admitted", "refused")
+    )
+    assert admitted is not None
+    assert refused is not None
+    return admitted, refused
+
+
+async def test_operators_see_how_many_calls_of_which_tier_are_refused(running: Served) -> None:
+    before = {tier: calls_of(tier) for tier in Tier}
+    await admitted(running, tries=5)
+    await admitted(running, running.bearer(Person()), tries=9)
+    moved = {tier: tuple(b - a for a, b in zip(before[tier], calls_of(tier), strict=True)) for tier in Tier}
+    assert moved == {Tier.ANONYMOUS: (3, 2), Tier.WALLET: (5, 4), Tier.SERVICE: (0, 0), Tier.ADMIN: (0, 0)}

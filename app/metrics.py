@@ -1,0 +1,12 @@
+"""What Prometheus hears of how the gRPC server is joined; imported by its wiring alone."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+LIMITS_LOCAL = Gauge(
+    "zmart_limits_local",
+    "gRPC servers whose last count of a caller's calls was their own, because Redis did not answer.",
+    multiprocess_mode="livesum",
+)
+LIMIT_FALLBACKS = Counter("zmart_limit_fallbacks", "Counts of callers' calls that a server took by itself.")
