@@ -1,4 +1,4 @@
-"""The ledger with the TypeScript clients as npm has them: a market's whole life, driven by @coral-xyz/anchor."""
+"""TypeScript clients as npm has them: a market's whole life by @coral-xyz/anchor, and the API's client for browsers."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from chain.program import NEWEST_PROGRAM_ID
 from tests.support.ledger import Chain, running_chain
 from tests.support.node import Scripts, node_scripts
 from tests.support.program import newer_format
+from tests.support.web_client import check_web_client
 
 __all__ = ["node_scripts"]
 
@@ -62,3 +63,14 @@ async def test_anchors_typescript_client_lives_through_a_market(quick_chain: Cha
     assert (seen["heard"], seen["accountSizes"]) == (1, [488])
     many = seen["versioned"]
     assert many == {"version": 0, "fee": 10_050, "transfer": "transfer", "isInBlock": True, "isListed": True}
+
+
+def test_the_client_generated_for_browsers_fits_strict_typescript(node_scripts: Scripts, tmp_path: Path) -> None:
+    check_web_client(node_scripts, tmp_path)
+
+
+def test_a_field_that_the_contract_does_not_have_is_an_error_to_typescript(
+    node_scripts: Scripts, tmp_path: Path
+) -> None:
+    with pytest.raises(AssertionError, match="'noSuchField' does not exist"):
+        check_web_client(node_scripts, tmp_path, "export type Missing = WatchMarketResponse['noSuchField'];\n")

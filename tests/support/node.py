@@ -49,7 +49,7 @@ class Scripts:
         done = subprocess.run(
             command, cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=RUN_S_MAX, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}"  # tsc tells its errors on stdout
 
     def launcher(self, name: str, folder: Path) -> Path:
         """A file that others can start as that program."""

@@ -1,4 +1,4 @@
-"""Builds the TypeScript client for a browser: protos to TypeScript by protoc-gen-es, all of it by esbuild."""
+"""The TypeScript client for a browser: protos to TypeScript by protoc-gen-es, checked by tsc, bundled by esbuild."""
 
 from __future__ import annotations
 
@@ -15,11 +15,24 @@ IMAGE = Path(__file__).parents[2] / "protos" / "zmart" / "v1" / "descriptors.bin
 
 def build_web_client(scripts: Scripts, folder: Path) -> str:
     """The bundle of tests/node/browser.ts with its generated client, as one module."""
-    shutil.copy(FOLDER / "browser.ts", folder)
-    (folder / "node_modules").symlink_to(scripts.modules)
-    _generate(scripts, folder)
+    _lay_out(scripts, folder)
     scripts.tool("esbuild", "browser.ts", "--bundle", "--format=esm", "--outfile=bundle.js", cwd=folder)
     return (folder / "bundle.js").read_text()
+
+
+def check_web_client(scripts: Scripts, folder: Path, addition: str = "") -> None:
+    """Check the types of tests/node/browser.ts, with a line more, and of its generated client; asserts no error."""
+    _lay_out(scripts, folder)
+    with (folder / "browser.ts").open("a") as client:
+        client.write(addition)
+    scripts.tool("tsc", "--project", ".", cwd=folder)
+
+
+def _lay_out(scripts: Scripts, folder: Path) -> None:
+    for name in ("browser.ts", "tsconfig.json"):
+        shutil.copy(FOLDER / name, folder)
+    (folder / "node_modules").symlink_to(scripts.modules)
+    _generate(scripts, folder)
 
 
 def _generate(scripts: Scripts, folder: Path) -> None:
