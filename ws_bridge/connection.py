@@ -16,7 +16,7 @@ from ws_bridge.packets import Packet
 from ws_bridge.ports import Caller, Tokens
 from ws_bridge.session import Close, CloseCode, Join, Leave, ReadSnapshot, Send, Session, Verify
 from ws_bridge.snapshots import SnapshotDesk
-from ws_bridge.subscription import Sheet
+from ws_bridge.subscription import Sheet, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,27 @@ class Surroundings:
     wall_s: Callable[[], float]
     call_later: Callable[[float, Callable[[], None]], Cancellable]
     backlog_bytes_max: int
+
+
+class Seat:
+    """A connection's place in a channel: what simply follows goes to the socket from here.
+
+    Thousands are visited for a message, each by then gone from the processor's cache: what counts is how little of a
+    connection a visit looks at.
+    """
+
+    __slots__ = ("_connection", "_subscription", "_wire")
+
+    def __init__(self, connection: Connection, subscription: Subscription, wire: Wire) -> None:
+        self._connection, self._subscription, self._wire = connection, subscription, wire
+
+    def deliver(self, parcels: Parcels) -> None:
+        """Live messages of this channel."""
+        if len(parcels) == 1 and self._subscription.follows(parcels[0]):
+            if backlog_bytes := self._wire.write(parcels):
+                self._connection.behind(backlog_bytes)
+        else:
+            self._connection.deliver(parcels)
 
 
 class Connection:
@@ -121,7 +142,7 @@ class Connection:
             passed_on = [parcel for parcel in parcels if session.published(parcel)]
         # before the effects: none of this connection is older, and none of these messages' channels has one
         if passed_on and (backlog_bytes := self._wire.write(passed_on)):
-            self._behind(backlog_bytes)
+            self.behind(backlog_bytes)
         if session.effects:
             self.flush()
 
@@ -187,9 +208,9 @@ class Connection:
                 packets.append(packet)
             case Verify(token):
                 self._verify(token)
-            case Join(channel):
-                self._channels[channel] = None
-                self._around.hub.join(channel, self)
+            case Join(subscription):
+                self._channels[subscription.channel] = None
+                self._around.hub.join(subscription.channel, self, Seat(self, subscription, self._wire))
             case Leave(channel):
                 self._channels.pop(channel, None)
                 self._around.hub.leave(channel, self)
@@ -228,9 +249,9 @@ class Connection:
 
     def _write(self, packets: list[Packet]) -> None:
         if packets and (backlog_bytes := self._wire.write(packets)):
-            self._behind(backlog_bytes)
+            self.behind(backlog_bytes)
 
-    def _behind(self, backlog_bytes: int) -> None:
+    def behind(self, backlog_bytes: int) -> None:
         """The client has not taken all; one that has not taken the last 256 KiB is closed (T62)."""
         self._around.laggards.watch(self, backlog_bytes, self._wall_s())
         if backlog_bytes > self._around.backlog_bytes_max:

@@ -7,7 +7,8 @@ connection together, in that visit: a second one would find ten thousand connect
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Protocol
 
 from ws_bridge import frames, metrics
@@ -23,12 +24,16 @@ Parcels = tuple[Parcel, ...]
 """What one tick brought for one member; members of the same channels share it."""
 
 
-class Member(Protocol):
-    """A connection as the hub sees it; must be hashable by identity."""
+class Taker(Protocol):
+    """Takes messages for a connection: of one channel, or of all of them."""
 
     def deliver(self, parcels: Parcels) -> None:
         """Take what one tick brought and write it; messages of a channel that was left meanwhile are ignored."""
         ...
+
+
+class Member(Taker, Protocol):
+    """A connection as the hub sees it; must be hashable by identity."""
 
     def unnumbered(self, channel: str, told: Packet) -> None:
         """Take a message that may be missed; nothing is written before `flush`."""
@@ -43,6 +48,38 @@ class Member(Protocol):
         ...
 
 
+class _Topic:
+    """Who listens to one channel."""
+
+    def __init__(self) -> None:
+        self._seats: dict[Member, Taker] = {}
+        self._takers: tuple[Taker, ...] | None = None
+        """All of the seats; kept until somebody comes or goes, for to gather them is to visit each."""
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._seats)
+
+    def take(self, member: Member, seat: Taker) -> None:
+        """A member sits down."""
+        self._seats[member] = seat
+        self._takers = None
+
+    def free(self, member: Member) -> None:
+        """A member, if it sits here, goes."""
+        if self._seats.pop(member, None) is not None:
+            self._takers = None
+
+    @property
+    def takers(self) -> tuple[Taker, ...]:
+        """All seats, those taken first before the others."""
+        if self._takers is None:
+            self._takers = tuple(self._seats.values())
+        return self._takers
+
+
 class Hub:
     """The index and the fan-out. Everything happens in one thread, between two turns of the loop."""
 
@@ -50,7 +87,7 @@ class Hub:
         self, desk: SnapshotDesk, history: History, encode: Callable[[FeedEntry], str] = frames.numbered
     ) -> None:
         self._desk, self.history, self._encode = desk, history, encode
-        self._topics: dict[str, dict[Member, None]] = {}
+        self._topics: dict[str, _Topic] = {}
         self._members: dict[Member, None] = {}
         self._epochs: deque[str] = deque(maxlen=EPOCHS_KNOWN_MAX)
 
@@ -82,16 +119,18 @@ class Hub:
         for channel in channels:
             self.leave(channel, member)
 
-    def join(self, channel: str, member: Member) -> None:
-        """Hand this channel's messages to the member from now on."""
-        self._topics.setdefault(channel, {})[member] = None
+    def join(self, channel: str, member: Member, seat: Taker) -> None:
+        """Hand this channel's messages to the member from now on, to its seat when there are no others in a tick."""
+        if (topic := self._topics.get(channel)) is None:
+            topic = self._topics[channel] = _Topic()
+        topic.take(member, seat)
 
     def leave(self, channel: str, member: Member) -> None:
         """Stop handing them over; an empty topic is forgotten."""
         topic = self._topics.get(channel)
         if topic is not None:
-            topic.pop(member, None)
-            if not topic:
+            topic.free(member)
+            if not len(topic):
                 del self._topics[channel]
 
     def remember(self, entries: Iterable[FeedEntry]) -> None:
@@ -102,28 +141,29 @@ class Hub:
 
     def deliver(self, batch: Batch) -> None:
         """Pass on what one tick of the feed brought, all at once."""
-        for member, brought in self.rounds(batch).items():
-            member.deliver(brought)
+        for taker, brought in self.rounds(batch):
+            taker.deliver(brought)
 
-    def rounds(self, batch: Batch) -> dict[Member, Parcels]:
+    def rounds(self, batch: Batch) -> Iterable[tuple[Taker, Parcels]]:
         """Whom to deliver what one tick brought, all of it before the next tick's rounds are asked for.
 
         Clients may come, ask and go between two deliveries: the history has the messages already, and no read from
         before them is shared any more, so whoever subscribes meanwhile has them, and drops them if they are delivered.
         """
-        rounds: dict[Member, Parcels] = {}
         restored = [entry for entry in batch.entries if self._is_restored(entry)]
-        if restored or batch.history_lost:
+        lost = bool(restored) or batch.history_lost
+        if lost:
             self._lose_history()
-            rounds = dict.fromkeys(self._members, ())
+        news: list[tuple[_Topic, Parcels]] = []
         for channel, messages in self._encoded(batch.entries).items():
             self._desk.outdate(channel)
-            topic = self._topics.get(channel)
-            if topic:
-                brought = tuple(parcels(messages))
-                _add(rounds, topic, brought)
-                _count(brought, len(topic))
-        return rounds
+            if topic := self._topics.get(channel):
+                news.append((topic, tuple(parcels(messages))))
+        for topic, brought in news:
+            _count(brought, len(topic))
+        if len(news) == 1 and not lost:
+            return zip(news[0][0].takers, repeat(news[0][1]))
+        return _merged(self._members if lost else (), news).items()
 
     def tell(self, channel: str, told: Packet) -> None:
         """Pass on a message that may be missed."""
@@ -159,12 +199,13 @@ class Hub:
         return by_channel
 
 
-def _add(rounds: dict[Member, Parcels], topic: Iterable[Member], brought: Parcels) -> None:
-    if not rounds:
-        rounds.update(dict.fromkeys(topic, brought))
-        return
-    for member in topic:
-        rounds[member] = rounds.get(member, ()) + brought
+def _merged(first: Iterable[Member], news: Iterable[tuple[_Topic, Parcels]]) -> dict[Member, Parcels]:
+    """What each member is told, of all channels together."""
+    rounds: dict[Member, Parcels] = dict.fromkeys(first, ())
+    for topic, brought in news:
+        for member in topic:
+            rounds[member] = rounds.get(member, ()) + brought
+    return rounds
 
 
 def _count(brought: Parcels, listeners: int) -> None:

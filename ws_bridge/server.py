@@ -9,7 +9,7 @@ import logging
 import random
 import re
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import nlargest
 from itertools import islice
@@ -28,7 +28,7 @@ from ws_bridge.alarms import Alarms
 from ws_bridge.connection import Connection, Surroundings
 from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol, transport_logger
 from ws_bridge.history import History, HistoryBounds
-from ws_bridge.hub import Hub, Member, Parcels
+from ws_bridge.hub import Hub, Parcels, Taker
 from ws_bridge.laggards import Laggards
 from ws_bridge.ports import Feed, Progress, Snapshots, Tokens
 from ws_bridge.progress import ProgressTeller
@@ -245,10 +245,11 @@ class Bridge:
         assert self._around is not None
         _show_backlog(socket_)
         session = Session(self._settings.limits, handshake.channels, self._wall_s())
-        connection = Connection(session, SocketWire(socket_, self._spawn), self._around)
+        wire = SocketWire(socket_, self._spawn)
+        connection = Connection(session, wire, self._around)
         self._connections[connection] = None
         assert isinstance(socket_, PingedConnection)
-        socket_.ponged = connection.ponged
+        socket_.ponged, socket_.closing = connection.ponged, wire.ended
         try:
             connection.opened(handshake.token)
             async for frame in socket_:
@@ -256,7 +257,7 @@ class Bridge:
         except ConnectionClosed:
             return
         finally:
-            socket_.ponged = None
+            socket_.ponged = socket_.closing = None
             connection.gone()
             del self._connections[connection]
 
@@ -333,12 +334,12 @@ class Bridge:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _deliver(rounds: Mapping[Member, Parcels]) -> None:
+async def _deliver(rounds: Iterable[tuple[Taker, Parcels]]) -> None:
     """One visit to each; between some of them the loop turns."""
-    visits = iter(rounds.items())
+    visits = iter(rounds)
     while some := tuple(islice(visits, DELIVERED_AT_ONCE_MAX)):
-        for member, parcels in some:
-            member.deliver(parcels)
+        for taker, parcels in some:
+            taker.deliver(parcels)
         await asyncio.sleep(0)
 
 

@@ -65,9 +65,9 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """From now on hand over every live message of the channel."""
+    """From now on hand over every live message of the subscription's channel."""
 
-    channel: str
+    subscription: Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +285,8 @@ class Session:
         if not self.closed:
             self._do(Close(code, reason))
             self.closed = True
+            for subscription in self._subscriptions.values():
+                subscription.rejoin()
 
     # the client's actions
 
@@ -334,14 +336,15 @@ class Session:
 
     def _start(self, name: str, requested: str, resume: Position | None) -> None:
         """Live messages first, then the snapshot: what lies between both is in the buffer."""
-        if name not in self._subscriptions:
-            self._do(Join(name))
-        subscription = Subscription(name, requested, resume)
-        self._subscriptions[name] = subscription
+        subscription = self._subscriptions.get(name)
+        if subscription is None:
+            subscription = self._subscriptions[name] = Subscription(name)
+            self._do(Join(subscription))
+        subscription.begin(requested, resume)
         self._ask(subscription)
 
     def _drop(self, name: str) -> None:
-        del self._subscriptions[name]
+        self._subscriptions.pop(name).rejoin()
         self._do(Leave(name))
 
     # outputs

@@ -9,7 +9,7 @@ from types import GeneratorType
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
-from websockets.protocol import Protocol
+from websockets.protocol import OPEN, Protocol
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
@@ -24,9 +24,13 @@ _PARSE, _AT_EOF = Protocol.parse.__code__, StreamReader.at_eof.__code__
 
 
 class PingedConnection(ServerConnection):
-    """Tells of every pong, also of those to pings that the library knows nothing of, and is freed once it has ended."""
+    """Tells of every pong, also of those to pings that the library knows nothing of, and when it begins to close.
+
+    It is freed once it has ended.
+    """
 
     ponged: Callable[[], None] | None = None
+    closing: Callable[[], None] | None = None
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client; nearly all are a pong alone, of which the library would make a frame and an event."""
@@ -34,6 +38,12 @@ class PingedConnection(ServerConnection):
             self.acknowledge_pings(b"")
         else:
             super().data_received(data)
+            self._look()
+
+    def eof_received(self) -> None:
+        """The client has no more to say."""
+        super().eof_received()
+        self._look()
 
     def acknowledge_pings(self, data: bytes) -> None:
         """A pong has come."""
@@ -44,9 +54,16 @@ class PingedConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         super().connection_lost(exc)
+        self._look()
         _untie(self.protocol)
         if isinstance(self.logger, LoggerAdapter):
             self.logger.extra = {}  # it named this very connection
+
+    def _look(self) -> None:
+        """What comes from outside may have begun the end: a close frame, a broken one, the end of the socket."""
+        if self.protocol.state is not OPEN and self.closing is not None:
+            self.closing()
+            self.closing = None
 
 
 def is_pong(data: bytes, protocol: ServerProtocol) -> bool:

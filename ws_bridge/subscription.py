@@ -36,15 +36,21 @@ class Subscription:
 
     __slots__ = ("_buffer", "_epoch", "_joining", "_resume", "_seq", "attempts", "channel", "requested", "ticket")
 
-    def __init__(self, channel: str, requested: str, resume: Position | None) -> None:
-        self.channel, self.requested = channel, requested
+    def __init__(self, channel: str) -> None:
+        self.channel = self.requested = channel
         self.ticket = 0
         self._epoch: str | None = None
         self._seq = 0
         self.attempts = 0
-        self._resume = resume
+        self._resume: Position | None = None
         self._joining = True
         self._buffer: deque[Numbered] = deque(maxlen=JOIN_BUFFER_MESSAGES_MAX)
+
+    def begin(self, requested: str, resume: Position | None) -> None:
+        """The client subscribes, by this name of the channel; one that had subscribed already starts over."""
+        self.rejoin()
+        self.requested, self._resume = requested, resume
+        self._epoch, self._seq = None, 0
 
     def follows(self, parcel: Parcel) -> bool:
         """Whether this is exactly what comes next, as it nearly always is; it is then taken, to be passed on."""

@@ -53,7 +53,8 @@ class Played:
                         self.told(told)
                     case Verify(token):
                         self.verify(token)
-                    case Join(channel):
+                    case Join(subscription):
+                        channel = subscription.channel
                         assert channel not in self.joined
                         assert channel == f"user_{WALLET}_positions" or not channel.startswith("user_"), "another's"
                         self.joined.add(channel)

@@ -14,7 +14,7 @@ from tests.support.feed import MARKET, OTHER_MARKET, Book, Row, State
 from tests.support.wire import Stage
 from ws_bridge import frames
 from ws_bridge.frames import Position
-from ws_bridge.hub import Member, Parcels
+from ws_bridge.hub import Parcels, Taker
 from ws_bridge.packets import packet
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.snapshots import Read
@@ -101,7 +101,7 @@ class World:
         self.stream: list[Row] = []
         self.read_to = 0
         self.lost = False
-        self.visits: list[tuple[Member, Parcels]] = []
+        self.visits: list[tuple[Taker, Parcels]] = []
         """What a tick brought and to whom it has not been delivered yet."""
         self.reads: list[tuple[Read, State]] = []
         self.epochs = count(2)
@@ -133,7 +133,7 @@ class World:
         rows = self.stream[self.read_to : self.read_to + 1 + pick % 4]
         self.read_to += len(rows)
         self.visit(len(self.visits))
-        self.visits = list(self.stage.hub.rounds(Batch(_entries(rows), self.lost)).items())
+        self.visits = list(self.stage.hub.rounds(Batch(_entries(rows), self.lost)))
         self.lost = False
 
     def visit(self, pick: int) -> None:
