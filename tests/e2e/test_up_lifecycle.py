@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from solders.keypair import Keypair
 
 from app.connection import CONNECTION_FILE, read_connection
 from app.demo.doors import Doors, SignedIn, reason
-from app.demo.run import running_system
+from app.demo.run import READY_S_MAX, running_system
 from app.embedded import free_port_base
 from domain.ids import MarketId
 from tests.support.eventually import eventually, eventually_async
@@ -108,7 +109,10 @@ async def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: 
 
 
 async def test_calls_in_flight_through_the_front_door_are_answered_before_it_closes(tmp_path: Path) -> None:
-    """Frozen shards hold the calls until the stop is under way."""
+    """Frozen shards hold the calls until the stop is under way.
+
+    The stop has come to the role that ends before the server, and waits for it: so shards are frozen for a moment only.
+    """
     market_id, voters = new_market_id(), [Keypair() for _ in range(10)]
     with running_system(tmp_path, FAST) as connection:
         system = RunningSystem(connection, tmp_path)
@@ -119,12 +123,16 @@ async def test_calls_in_flight_through_the_front_door_are_answered_before_it_clo
             await create_markets(doors, [market_id])
             await doors.cast(system.token(Keypair()), market_id, "like")
             votes = vote_service_pb2_grpc.VoteServiceStub(channel)
-            signal_all(connection["pids"]["shard"], signal.SIGSTOP)
+            pids = connection["pids"]
+            signal_all(pids["notifier"], signal.SIGSTOP)
+            os.kill(pids["up"][0], signal.SIGTERM)
+            eventually(lambda: not psutil.pid_exists(pids["alerts"][0]))
+            signal_all(pids["shard"], signal.SIGSTOP)
             calls = [cast(votes, system.token(voter), market_id) for voter in voters]
             await votes.GetTally(vote_service_pb2.GetTallyRequest(market_id=market_id))  # came after them, by one way
-            os.kill(connection["pids"]["up"][0], signal.SIGTERM)
+            signal_all(pids["notifier"], signal.SIGCONT)
             await eventually_async(lambda: told_to_go_elsewhere(doors, market_id))
-            signal_all(connection["pids"]["shard"], signal.SIGCONT)
+            signal_all(pids["shard"], signal.SIGCONT)
             assert all([(await call).success for call in calls])
 
 
@@ -150,19 +158,28 @@ def signal_all(pids: list[int], number: signal.Signals) -> None:
 
 
 def test_a_stop_is_obeyed_while_the_system_still_starts(tmp_path: Path) -> None:
+    """The start cannot come to its end meanwhile: the actors read their secret from a pipe that stays empty."""
+    secret = tmp_path / "actors.secret"
+    os.mkfifo(secret)
     command = [sys.executable, "-m", "app", "up", "--data-dir", str(tmp_path)]
     command += ["--port-base", str(free_port_base(8))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as starting:
-        family: set[psutil.Process] = set()
-
-        def has_begun() -> bool:
-            family.update(family_of(starting.pid))
-            return (tmp_path / "logs" / "postgres.log").exists()
-
-        eventually(has_begun, timeout_s=60)
+        pipe = eventually(lambda: opened_by_its_reader(secret), timeout_s=READY_S_MAX)
+        family = family_of(starting.pid)
         starting.terminate()
         words, _ = starting.communicate(timeout=60)
+    os.close(pipe)
     assert starting.returncode == 0, words
     assert "zmart is ready" not in words
+    assert (tmp_path / "logs" / "postgres.log").exists()
     assert not (tmp_path / "logs" / "envoy.log").exists(), "what had not begun was not begun any more"
     eventually(lambda: not alive(family), timeout_s=60)
+
+
+def opened_by_its_reader(pipe: Path) -> int | None:
+    """The writing end, which keeps the reader waiting; None while nobody reads."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        assert error.errno == errno.ENXIO
+        return None
