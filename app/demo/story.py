@@ -18,8 +18,8 @@ from domain.ids import MarketId, base58_encode
 QUESTION = "Will the demo pass?"
 CATEGORY = "demo"
 LIKES, DISLIKES = 7, 3
-GRID_S = 300
-"""One instant of the five-minute aggregation grid."""
+GRID_S = 43_200
+"""From one instant of the grid that a system under watch is given to the next; more than one of a usual grid."""
 APPROVED_S_MAX = 60.0
 LOOK_S = 0.2
 STATE_AT, TALLIES_AT = 72, 313

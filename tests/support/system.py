@@ -14,15 +14,16 @@ import grpc
 import pytest
 from solders.keypair import Keypair
 
+from app.clock import wall_s
 from app.config import Settings
 from app.demo.doors import Doors, SignedIn
-from app.demo.run import running_system
+from app.demo.run import far_from_grid, running_system
 from app.identities import tokens
 from domain.ids import MarketId, Wallet, base58_encode
 from identity import Tier
 
-FAST = {"ZMART_SLOT_MS": "100", "ZMART_LOG_LEVEL": "info"}
-"""Slots of 100 ms: a confirmation takes a fifth of a second, and every rule stays as it is."""
+FAST = {"ZMART_SLOT_MS": "100", "ZMART_LOG_LEVEL": "info", **far_from_grid(wall_s())}
+"""Slots of 100 ms: a confirmation takes a fifth of a second. The grid comes when a test moves the clock (`GRID_S`)."""
 
 
 @dataclass(frozen=True)
