@@ -65,7 +65,7 @@ def listing(data_dir: Path | None, limit: int, as_json: bool) -> None:
 def revoke(data_dir: Path | None, given: str) -> None:
     """Refuse an operator's token from now on, by its id or by the token itself, which may be `-` for standard input.
 
-    With --data-dir alone also the token in connection.json can be revoked; the next start of `zmart up` writes another.
+    Also the token in connection.json can be revoked; the next start of `zmart up` writes another.
     """
     from app.operator_tokens import NotAToken, revoked
 

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 import structlog
 
 from app.config import Settings
-from app.identities import service_keys, tokens, webhook_secrets
+from app.identities import service_keys, webhook_secrets
 from app.wiring import database_url
-from identity import OPERATOR_TTL_S, Tier
 
 log = structlog.get_logger("up")
 CONNECTION_FILE = "connection.json"
@@ -48,7 +47,7 @@ class ConnectionFile:
             self.content["pids"] = pids
 
 
-def connection_of(settings: Settings, database_url: str, redis_url: str) -> dict[str, Any]:
+def connection_of(settings: Settings, database_url: str, redis_url: str, operator_token: str) -> dict[str, Any]:
     """The contract's connection.json, but for pids."""
     admin = settings.admin_key_path
     return {
@@ -62,7 +61,7 @@ def connection_of(settings: Settings, database_url: str, redis_url: str) -> dict
         "redis_url": redis_url,
         "program_id": settings.program_id,
         "service_key": service_keys(settings)[0],
-        "operator_token": tokens(settings).issue(None, Tier.ADMIN, OPERATOR_TTL_S).token,
+        "operator_token": operator_token,
         "webhook_secret": webhook_secrets(settings)[0],
         "admin_keypair": str(admin.absolute()) if admin else None,
         "backend_keypair": str(settings.backend_key_path.absolute()),

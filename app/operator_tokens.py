@@ -9,9 +9,8 @@ from dataclasses import asdict
 
 from app.clock import wall_s
 from app.config import Settings
-from app.connection import read_connection
+from app.connection import database_of
 from app.identities import tokens
-from app.wiring import database_url
 from domain.ids import parse_wallet
 from identity import ACCESS_TTL_S, OPERATOR_TTL_S, Denial, IssuedToken, Tier
 from storage.database import database_pool
@@ -82,17 +81,8 @@ def _id_of(settings: Settings, given: str) -> str:
 @asynccontextmanager
 async def _rows(settings: Settings) -> AsyncIterator[OperatorTokens]:
     """The table, in the configured database or in that of the system running in the data dir."""
-    database = await database_pool(_url(settings), 1, "zmart-token")
+    database = await database_pool(database_of(settings), 1, "zmart-token")
     try:
         yield OperatorTokens(database)
     finally:
         await database.close()
-
-
-def _url(settings: Settings) -> str:
-    if settings.database_url is not None:
-        return settings.database_url
-    try:
-        return str(read_connection(settings.data_dir)["database_url"])
-    except FileNotFoundError:
-        return database_url(settings)

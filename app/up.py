@@ -21,6 +21,7 @@ from app.claims import DataDirTaken, PortTaken, hold, refuse_taken_ports
 from app.config import Settings
 from app.connection import ConnectionFile, connection_of, without_password
 from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
+from app.operator_tokens import minted, noted
 from app.pids import bridge_names, pids_of_roles
 from app.readiness import Probes
 from app.restarts import Restarts, store_alert
@@ -100,7 +101,8 @@ class System:
         self.runner.start(self._role("indexer", self._probes.indexer))
         if self.settings.solana_rpc_url is None:
             self._probes.register_webhook()
-        self._file.write(connection_of(self.settings, database_url, redis_url) | {"pids": self._pids()})
+        token = asyncio.run(self._operator_token(database_url))
+        self._file.write(connection_of(self.settings, database_url, redis_url, token) | {"pids": self._pids()})
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -170,6 +172,13 @@ class System:
         }
         ports = dataclasses.asdict(self.settings.ports)
         return told | {f"ZMART_{name.upper()}_PORT": str(port) for name, port in ports.items()}
+
+    async def _operator_token(self, database_url: str) -> str:
+        """A token for this machine's scripts, listed and revocable as every operator's."""
+        settings = self.settings.model_copy(update={"database_url": database_url})
+        issued = minted(settings, wallet=None, hours=None)
+        await noted(settings, issued, f"zmart up, run {settings.run_id}")
+        return issued.token
 
     async def _raise_alert(self, note: AlertNote) -> None:
         await store_alert(self._env["ZMART_DATABASE_URL"], note)

@@ -944,6 +944,8 @@ UPDATE refresh_families SET revoked_at = now()
 WHERE wallet = $1 AND revoked_at IS NULL AND expires_at > now() RETURNING id;
 
 -- name: note_operator_token
+-- Those that ended a month ago are forgotten, for each start of a system notes one.
+WITH forgotten AS (DELETE FROM operator_tokens WHERE expires_at < now() - interval '30 days')
 INSERT INTO operator_tokens (id, label, expires_at) VALUES ($1, $2, to_timestamp($3::bigint));
 
 -- name: revoke_operator_token

@@ -12,8 +12,11 @@ from click.testing import CliRunner
 from solders.keypair import Keypair
 
 from app.cli import main
+from app.config import Settings
 from app.demo.story import GRID_S
+from app.identities import tokens
 from domain.ids import VIRTUAL_SHARDS, virtual_shard
+from identity import Caller
 from tests.support.eventually import eventually_async
 from tests.support.system import RunningSystem, create_markets, new_market_id
 
@@ -55,6 +58,17 @@ async def test_an_operator_sees_what_an_actor_waits_for_and_what_it_has_sent(sys
     shards_url = f"{system.connection['envoy_url']}/api/ops/shards"
     async with aiohttp.ClientSession() as stranger, stranger.get(shards_url) as refused:
         assert refused.status == 401
+
+
+async def test_the_token_in_connection_json_is_listed_as_every_operators(system: RunningSystem) -> None:
+    held = Settings(data_dir=system.data_dir)
+    caller = tokens(held).verify(system.connection["operator_token"])
+    assert isinstance(caller, Caller)
+    command = ["token", "list", "--json", "--data-dir", str(system.data_dir)]
+    shown = (await asyncio.to_thread(CliRunner().invoke, main, command)).output
+    listed = {each["token_id"]: each for each in map(json.loads, shown.splitlines())}
+    assert caller.credential_id in listed
+    assert listed[caller.credential_id]["label"] == f"zmart up, run {system.connection['run_id']}"
 
 
 async def shards(got: Any) -> Any:

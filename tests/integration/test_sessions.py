@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -108,6 +109,15 @@ async def test_a_token_that_nobody_noted_is_revoked_by_itself_from_standard_inpu
     issued = tokens(Settings(data_dir=terminal.folder)).issue(None, Tier.ADMIN)
     assert (await terminal.run("revoke", "-", stdin=f"{issued.token}\n")).output == f"revoked {issued.token_id}\n"
     assert await terminal.revocations.is_revoked(issued.token_id)
+
+
+async def test_tokens_that_ended_a_month_ago_are_forgotten(terminal: Terminal, real_ground: PostgresGround) -> None:
+    rows = OperatorTokens(real_ground.database)
+    await rows.note("old", "", 1)
+    await rows.note("ended", "", int(time.time()) - 60)
+    await terminal.objects("mint")
+    assert {"ended"} < {each["token_id"] for each in await terminal.objects("list")}
+    assert "old" not in {each["token_id"] for each in await terminal.objects("list")}
 
 
 async def test_a_wallets_token_is_minted_for_load_and_not_listed(terminal: Terminal) -> None:
