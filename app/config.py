@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -208,9 +208,9 @@ class Settings(BaseSettings):
     limit_wallet_per_min: int = Field(1_000, ge=0, description="Calls a minute of one wallet")
     limit_service_per_min: int = Field(10_000, ge=0, description="Calls a minute of one service key or operator token")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
+        ("127.0.0.0/8", "::1/128"),
         description="Networks of proxies whose `x-forwarded-for` is believed, its last address only, comma separated;"
-        " unset: loopback",
+        " empty: nobody's",
     )
     ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -321,6 +321,11 @@ class Settings(BaseSettings):
         if missing:
             names = ", ".join(f"ZMART_{name.upper()}" for name in missing)
             raise UnsafeSettings(f"production needs {names}")
+
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """Whose `x-forwarded-for` is believed."""
+        return [ip_network(network) for network in self.trusted_proxies]
 
     @property
     def ports(self) -> Ports:

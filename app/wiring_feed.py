@@ -8,7 +8,6 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_network
 from typing import Any
 
 from app import clock
@@ -27,7 +26,7 @@ from storage.reads import MarketReads
 from storage.tallies import TallyReads
 from storage.tally_cache import TallyCache
 from storage.tally_projector import TallyProjector
-from ws_bridge.admission import LOOPBACK, AdmissionLimits
+from ws_bridge.admission import AdmissionLimits
 from ws_bridge.feed import RedisFeed
 from ws_bridge.orders import take_orders
 from ws_bridge.ports import OutboxRow
@@ -109,7 +108,7 @@ def bridge_settings(settings: Settings) -> BridgeSettings:
             per_wallet_max=settings.limit_ws_per_wallet,
             accepts_per_s=settings.limit_ws_accepts_per_s,
         ),
-        proxies=[ip_network(text) for text in settings.trusted_proxies] or LOOPBACK,
+        proxies=settings.proxies,
         backlog_bytes_max=settings.ws_backlog_bytes,
         behind_max_s=settings.ws_backlog_s,
         frame_bytes_max=settings.limit_ws_frame_bytes,

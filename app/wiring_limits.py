@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 from app import clock
 from app.breakers import Breakers
 from app.config import Settings
@@ -15,8 +13,6 @@ from identity import Allowances, Tier
 from storage.call_counts import CountsUnavailable, OwnCounts, SharedCounts
 from storage.database import Guard
 from storage.redis_client import OutageLog
-
-LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 class Counts:
@@ -52,5 +48,5 @@ def call_limits(settings: Settings, breakers: Breakers) -> tuple[CallLimits, Sha
         Tier.SERVICE: settings.limit_service_per_min,
         Tier.ADMIN: settings.limit_service_per_min,
     }
-    proxies = [ip_network(network) for network in settings.trusted_proxies or LOOPBACK]
-    return CallLimits(Allowances(Counts(shared, breakers.asking_redis), limits, clock.wall_s), proxies), shared
+    allowances = Allowances(Counts(shared, breakers.asking_redis), limits, clock.wall_s)
+    return CallLimits(allowances, settings.proxies), shared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 from google.rpc import error_details_pb2 as details
@@ -10,7 +11,10 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 from prometheus_client import REGISTRY
 
-from identity import Tier
+from app.config import Settings
+from grpc_server import CallLimits
+from identity import Allowances, Tier
+from storage.call_counts import OwnCounts
 from tests.support.grpc_parts import SERVICE_KEY, Person, Served, failure_of, served
 from zmart.v1 import market_service_pb2 as pb
 from zmart.v1.market_service_pb2_grpc import MarketServiceStub
@@ -101,6 +105,21 @@ async def test_forged_headers_win_nothing(running: Served) -> None:
         ("x-jwt-claim-sub", Person().wallet),
     )
     assert isinstance(await asked(running, (*lookalikes, ("x-forwarded-for", "1.2.3.4"))), AioRpcError)
+
+
+@pytest.mark.parametrize("trusted", ["", "10.0.0.0/8,::1/128"], ids=["nobody", "others"])
+async def test_what_a_peer_that_is_no_trusted_proxy_claims_to_have_seen_changes_nothing(trusted: str) -> None:
+    settings = Settings.model_validate({"trusted_proxies": trusted})
+    allowances = Allowances(OwnCounts(), LIMITS, lambda: 6_000.0)
+    limits = CallLimits(allowances, settings.proxies)
+    async with served(around=lambda parts: replace(parts, limits=limits)) as running:
+        answers = [await asked(running, (("x-forwarded-for", f"9.9.9.{number}"),)) for number in range(5)]
+        answers.append(await asked(running))
+    assert [isinstance(answer, dict) for answer in answers] == [True] * 3 + [False] * 3
+
+
+def test_only_this_machine_is_trusted_unless_somebody_says_so() -> None:
+    assert {str(network) for network in Settings(_env_file=None).proxies} == {"127.0.0.0/8", "::1/128"}
 
 
 async def test_guessing_tokens_is_limited_by_address(running: Served) -> None:

@@ -27,6 +27,8 @@ def default_in_words(name: str, field: FieldInfo) -> str:
         return COMPUTED[name]
     if field.default in (None, (), ""):
         return "unset"
+    if isinstance(field.default, tuple):
+        return f"`{','.join(field.default)}`"
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
