@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import os
+import signal
 from typing import Any
 
+import pytest
 from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.message import Message
 from solders.transaction import Transaction
 
+from app.connection import read_connection
 from app.demo.doors import Doors
 from chain.program import NEWEST_PROGRAM_ID, ZmartProgram
 from domain.ids import MarketId, Wallet
@@ -53,6 +57,36 @@ async def test_a_vote_on_chain_counts_once_it_is_final(system: RunningSystem) ->
         await eventually_async(counted, timeout_s=60)
     (vote,) = await rows.all("SELECT user_pubkey, source FROM vote_records WHERE market_id = $1", market_id)
     assert tuple(vote) == (str(voter.pubkey()), "chain")
+
+
+@pytest.mark.long
+async def test_a_frozen_indexer_is_told_to_people_and_so_is_its_return(
+    own_system: RunningSystem, request: pytest.FixtureRequest
+) -> None:
+    """Half a minute of silence, listened to by the process that delivers alerts."""
+    rows = Rows(own_system.connection["database_url"])
+
+    async def has_beaten() -> bool:
+        return bool(await rows.all("SELECT 1 FROM heartbeats WHERE role = 'indexer'"))
+
+    await eventually_async(has_beaten)
+    (indexer,) = read_connection(own_system.data_dir)["pids"]["indexer"]
+    request.addfinalizer(lambda: os.kill(indexer, signal.SIGCONT))
+    os.kill(indexer, signal.SIGSTOP)
+
+    async def standing() -> list[bool]:
+        found = await rows.all("SELECT resolved_at FROM alerts WHERE alert_type = 'role_silent'")
+        return [row["resolved_at"] is None for row in found]
+
+    async def is_told() -> bool:
+        return await standing() == [True]
+
+    async def is_over() -> bool:
+        return await standing() == [False]
+
+    await eventually_async(is_told, timeout_s=120)
+    os.kill(indexer, signal.SIGCONT)
+    await eventually_async(is_over, timeout_s=60)
 
 
 async def vote_on_chain(doors: Doors, voter: Keypair, market_id: MarketId) -> None:

@@ -111,8 +111,18 @@ class IndexChild:
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(self._argv, env=environment, cwd=root, stdout=output, stderr=output)
 
+    def freeze(self) -> None:
+        """SIGSTOP: its connections stay open, and it does nothing more."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on in the middle of whatever it was doing."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
-        """SIGKILL, at whatever it is doing."""
+        """SIGKILL, at whatever it is doing, frozen or not."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(20)
