@@ -165,6 +165,7 @@ def test_a_stop_is_obeyed_while_the_system_still_starts(tmp_path: Path) -> None:
     command += ["--port-base", str(free_port_base(8))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as starting:
         pipe = eventually(lambda: opened_by_its_reader(secret), timeout_s=READY_S_MAX)
+        assert pipe is not None
         family = family_of(starting.pid)
         starting.terminate()
         words, _ = starting.communicate(timeout=60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from alerts.ports import Sink, SinkFailed
 from alerts.rules import read_rules
 from alerts.sinks import BATCH_MAX, open_sinks
+from app.embedded import free_port
 from domain.alerts import Announcement, Occasion, Severity, StoredAlert
 from tests.support.eventually import eventually_async
 from tests.support.markets import market_id
@@ -43,12 +43,6 @@ def slack(folder: Path, url: str, timeout_s: float = 30.0) -> Sink:
 def email(folder: Path, port: int, more: str = 'security = "none"') -> Sink:
     text = f'kind = "email"\nhost = "127.0.0.1"\nport = {port}\nfrom = "zmart@example.org"\n'
     return opened(folder, f'{text}to = ["a@example.org", "b@example.org"]\n{more}')
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_slack_gets_a_title_and_the_facts_with_nothing_that_slack_would_act_on(

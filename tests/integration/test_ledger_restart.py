@@ -1,7 +1,6 @@
 """The ledger as a process: SIGKILL at any moment loses nothing that was answered, SIGTERM ends it cleanly."""
 
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,18 +12,13 @@ from solana.rpc.types import TxOpts
 from solders.message import Message
 from solders.transaction import VersionedTransaction
 
+from app.embedded import free_port
 from chain.keys import ensure_local_keys
 from chain.program import NEWEST_PROGRAM_ID, ZmartProgram
 from tests.support.eventually import eventually_async
 from tests.support.ledger import LIQUIDITY, QUESTION, LedgerChild, market_id
 
 PROGRAM = ZmartProgram.at(NEWEST_PROGRAM_ID)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from app.diagnosis import (
     warning,
 )
 from app.doctor import locate
+from app.embedded import free_port
 from app.runner import RUN_ID_VARIABLE
 from domain.ids import Wallet
 from domain.observed import ChainConfig
@@ -174,9 +175,7 @@ def test_the_value_of_an_invalid_setting_is_not_printed(folder: Path, monkeypatc
 def free_ports(monkeypatch: pytest.MonkeyPatch, **taken: int) -> None:
     """Every port is one that nobody listens on, except those given."""
     for name in ("envoy", "grpc", "bridge", "ledger_rpc", "envoy_admin", "actor_admin"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            monkeypatch.setenv(f"ZMART_{name}_PORT".upper(), str(taken.get(name, probe.getsockname()[1])))
+        monkeypatch.setenv(f"ZMART_{name}_PORT".upper(), str(taken.get(name, free_port())))
 
 
 def test_an_empty_folder_is_healthy_and_zmart_up_will_start_the_rest(

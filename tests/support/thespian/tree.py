@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -13,14 +12,11 @@ from typing import Any
 
 import psutil
 
+from app.embedded import free_port
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 MARK = "ZMART_TEST_TREE"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Tree:
