@@ -16,6 +16,7 @@ from app.demo.run import live
 from app.demo.story import Story
 from domain.ids import MarketId
 from tests.e2e.test_demo import QUIET
+from tests.support.eventually import WAIT_S_MAX
 from tests.support.system import RunningSystem, create_markets, new_market_id
 from zmart.v1 import vote_service_pb2, vote_service_pb2_grpc
 
@@ -49,7 +50,7 @@ class Bench:
         request = vote_service_pb2.CastProposalVoteRequest(**{"market_id": self.open_market, "vote": "like", **fields})
         metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await self.stub.CastProposalVote(request, metadata=metadata, timeout=10)
+            await self.stub.CastProposalVote(request, metadata=metadata, timeout=WAIT_S_MAX)
         return refusal.value.code(), reason(refusal.value)
 
 

@@ -217,11 +217,11 @@ async def test_a_role_that_ends_five_times_is_heard_of(battered: Battered) -> No
         return None if pid in killed or not psutil.pid_exists(pid) else pid
 
     for _ in range(LOSSES_HEARD):
-        pid = await eventually_async(another, timeout_s=20)
+        pid = await eventually_async(another)
         assert pid is not None
         killed.add(pid)
         os.kill(pid, signal.SIGKILL)
-    await eventually_async(lambda: is_open(battered, "role_restarting:envoy"), timeout_s=20)
+    await eventually_async(lambda: is_open(battered, "role_restarting:envoy"))
 
 
 @pytest.mark.long

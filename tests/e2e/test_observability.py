@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from solders.keypair import Keypair
 
-from tests.support.eventually import eventually
+from tests.support.eventually import WAIT_S_MAX, eventually
 from tests.support.system import RunningSystem, create_markets, new_market_id
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -31,7 +31,7 @@ def named_metrics() -> set[str]:
 
 def exposed(url: str) -> dict[str, float]:
     """Samples by name, summed over their labels."""
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(url, timeout=WAIT_S_MAX) as answer:  # noqa: S310
         families = text_string_to_metric_families(answer.read().decode())
         sums: dict[str, float] = {}
         for sample in (sample for family in families for sample in family.samples):
@@ -40,7 +40,7 @@ def exposed(url: str) -> dict[str, float]:
 
 
 def health_of(system: RunningSystem) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{system.connection['envoy_url']}/health", timeout=10).json()
+    answer: dict[str, Any] = httpx.get(f"{system.connection['envoy_url']}/health", timeout=WAIT_S_MAX).json()
     return answer
 
 

@@ -74,9 +74,9 @@ async def test_a_transaction_is_traced_with_its_requests_to_the_chain_and_its_st
         return {span.name for span in otlp.spans() if span.parent_span_id in {each.span_id for each in ours}}
 
     signing = {"chain SimulateVersionedTransaction", "sql mark_signed"}
-    eventually(lambda: below("transaction sign") >= signing, timeout_s=20)
-    eventually(lambda: below("transaction send") >= {"chain SendRawTransaction", "sql mark_sent"}, timeout_s=20)
-    eventually(lambda: "sql mark_confirmed" in below("transaction confirm"), timeout_s=20)
+    eventually(lambda: below("transaction sign") >= signing)
+    eventually(lambda: below("transaction send") >= {"chain SendRawTransaction", "sql mark_sent"})
+    eventually(lambda: "sql mark_confirmed" in below("transaction confirm"))
 
 
 async def test_what_a_webhook_brought_is_indexed_in_its_trace_and_what_became_of_it_is_seen_published(
@@ -89,7 +89,7 @@ async def test_what_a_webhook_brought_is_indexed_in_its_trace_and_what_became_of
         pushed = {span.trace_id for span in otlp.named(WEBHOOK)}
         return [span for span in otlp.named("index bodies") if span.trace_id in pushed]
 
-    eventually(lambda: bool(indexed()), timeout_s=20)
+    eventually(lambda: bool(indexed()))
     (bodies, *_) = indexed()
     eventually(lambda: otlp.trace(bodies.trace_id.hex()).keys() >= {"sql put_bodies", "sql finish_bodies"})
     eventually(lambda: any("sql mark_published" in otlp.trace(span.trace_id.hex()) for span in otlp.named("publish")))

@@ -27,7 +27,7 @@ from tests.support.sender_bench import Bench, running
 from tests.support.storage import PostgresGround, adopted, own, planned
 from tests.support.valkey import ValkeyServer
 
-PATIENT = LockSettings(answer_timeout_s=10.0)
+PATIENT = LockSettings(answer_timeout_s=60.0)
 """A loaded machine is no outage."""
 NOBODY = "redis://127.0.0.1:1/0"
 KEY = lock_name(market_id(), VoteType.PROPOSAL)

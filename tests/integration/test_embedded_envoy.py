@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from app.embedded import EmbeddedEnvoy, Endpoint, free_port
 from app.runner import Runner, StartFailed
+from tests.support.eventually import WAIT_S_MAX
 
 LOOPBACK = "127.0.0.1"
 CHECK_PATH = "/grpc.health.v1.Health/Check"
@@ -68,7 +69,7 @@ async def bridge(bridge_port: int) -> AsyncIterator[None]:
 def http(
     port: int, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
 ) -> tuple[HTTPResponse, bytes]:
-    connection = HTTPConnection(LOOPBACK, port, timeout=10)
+    connection = HTTPConnection(LOOPBACK, port, timeout=WAIT_S_MAX)
     connection.request(method, path, body, headers)
     response = connection.getresponse()
     content = response.read()
@@ -87,7 +88,7 @@ def test_the_configuration_is_valid_and_every_name_in_it_is_filled(tmp_path: Pat
 async def test_native_grpc_reaches_the_server(envoy: EmbeddedEnvoy, grpc_server: None) -> None:
     async with grpc.aio.insecure_channel(f"{LOOPBACK}:{envoy.listen.port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=10, wait_for_ready=True)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=WAIT_S_MAX, wait_for_ready=True)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 

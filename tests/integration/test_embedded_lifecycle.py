@@ -19,7 +19,6 @@ from tests.support.processes import alive, family_of, processes_of_run
 # As root, every part is tried as an ordinary user too: uid 65534, who may pass through a private home of root's on the
 # way to the interpreter, but is not root to PostgreSQL or to the kernel's rules for signals.
 USERS = {"as-we-are": (), "as-an-ordinary-user": OTHER_USER.prefix} if os.geteuid() == 0 else {"as-we-are": ()}
-DEATH_TIMEOUT_S = 10.0
 
 
 @pytest.fixture(params=sorted(embedded_parent.PARTS))
@@ -77,4 +76,4 @@ def test_no_process_outlives_a_parent_that_is_killed(prefix: tuple[str, ...], tm
         family = family_of(parent.process.pid)
         assert len(family) > len(started)
         parent.process.kill()
-    assert eventually(lambda: processes_of_run(run_id) == [] and alive(family) == [], DEATH_TIMEOUT_S)
+    assert eventually(lambda: processes_of_run(run_id) == [] and alive(family) == [])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app import exporter
 from app.embedded.loopback import free_port
-from tests.support.eventually import eventually
+from tests.support.eventually import WAIT_S_MAX, eventually
 
 COUNTING = """
 import sys
@@ -46,11 +46,11 @@ def exporting(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/metrics"
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(WAIT_S_MAX) == 0
 
 
 def scraped(url: str) -> set[str]:
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+    with urllib.request.urlopen(url, timeout=WAIT_S_MAX) as answer:  # noqa: S310
         return set(answer.read().decode().splitlines())
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from grpc_server.methods import POLICIES
-from tests.support.eventually import eventually, eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually, eventually_async
 from tests.support.front import Front, running_front
 from tests.support.grpc_parts import Person, Served, market_id_of, observed, served
 from zmart.v1.market_service_pb2 import ListMarketsRequest
@@ -40,7 +40,7 @@ async def behind(front: Front) -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def client(front: Front) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=front.url, timeout=10) as opened:
+    async with httpx.AsyncClient(base_url=front.url, timeout=WAIT_S_MAX) as opened:
         yield opened
 
 
@@ -94,7 +94,7 @@ async def test_a_server_that_is_away_is_unavailable_in_json_and_in_grpc(
     assert own_answer(await client.get("/api/markets")) == (503, 14, "ENVOY_UPSTREAM_UNAVAILABLE")
     async with grpc.aio.insecure_channel(front.target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await MarketServiceStub(channel).ListMarkets(ListMarketsRequest(), timeout=10)
+            await MarketServiceStub(channel).ListMarkets(ListMarketsRequest(), timeout=WAIT_S_MAX)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "{" not in (caught.value.details() or "")
 
@@ -158,7 +158,7 @@ async def test_a_stop_under_load_fails_no_accepted_call_through_envoy_either(fro
     async with (
         served(port=front.grpc_port) as running,
         grpc.aio.insecure_channel(front.target) as channel,
-        httpx.AsyncClient(base_url=front.url, timeout=20) as http,
+        httpx.AsyncClient(base_url=front.url, timeout=WAIT_S_MAX) as http,
     ):
         running.accounts.put(observed(1, Person().wallet))
         market_id = market_id_of(1)
@@ -167,7 +167,7 @@ async def test_a_stop_under_load_fails_no_accepted_call_through_envoy_either(fro
             stub = VoteServiceStub(channel)
             while not refused:
                 request = CastProposalVoteRequest(market_id=market_id, vote="like")
-                call = stub.CastProposalVote(request, metadata=running.bearer(Person()), timeout=20)
+                call = stub.CastProposalVote(request, metadata=running.bearer(Person()), timeout=WAIT_S_MAX)
                 (taken if await call.code() is grpc.StatusCode.OK else refused).append(await call.code())
 
         async def by_rest() -> None:

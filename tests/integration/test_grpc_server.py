@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from grpc_server import PortTaken
 from grpc_server.methods import HARD_BYTES_MAX, POLICIES, SMALL_BYTES_MAX
 from identity import Tier
-from tests.support.eventually import eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually_async
 from tests.support.grpc_parts import Person, Served, failure, market_id_of, observed, served
 from zmart.v1 import vote_service_pb2 as pb
 from zmart.v1.vote_service_pb2_grpc import VoteServiceStub
@@ -218,7 +218,7 @@ async def test_health_flips_before_the_server_stops(running: Served) -> None:
 def grpcurl(*arguments: str) -> subprocess.CompletedProcess[str]:
     tool = Path(sysconfig.get_path("scripts")) / "grpcurl"
     return subprocess.run(
-        [str(tool), "-plaintext", *arguments], capture_output=True, text=True, timeout=30, check=False
+        [str(tool), "-plaintext", *arguments], capture_output=True, text=True, timeout=WAIT_S_MAX, check=False
     )
 
 

@@ -21,7 +21,7 @@ from grpc_server.health import Health
 from grpc_server.traffic import Traffic
 from storage.index_store import IndexStanding
 from storage.kept_breakers import KeptBreakers
-from tests.support.eventually import eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually_async
 from tests.support.front import Front, running_front
 from tests.support.grpc_health import PARTS, Condition
 from tests.support.grpc_parts import Served, served
@@ -45,7 +45,7 @@ async def behind(front: Front) -> AsyncIterator[Served]:
 
 
 async def through_envoy(front: Front) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=front.url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=front.url, timeout=WAIT_S_MAX) as client:
 
         async def answered() -> httpx.Response | None:
             answer = await client.get("/health")

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,7 +21,7 @@ from structlog.testing import capture_logs
 from identity import Tier, Tokens
 from identity.keys import signing_key
 from tests.support import frames
-from tests.support.eventually import eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually_async
 from tests.support.front import Front, running_front
 from tests.support.grpc_parts import SERVICE_KEY, Person, Served, failure, market_id_of, observed, served
 from zmart.v1 import market_service_pb2 as pb
@@ -29,7 +30,6 @@ from zmart.v1.market_service_pb2_grpc import MarketServiceStub
 MARKETS, CHALLENGE, SIGN_IN = "/api/markets", "/api/auth/challenge", "/api/auth/sign-in"
 JSON = {"content-type": "application/json"}
 LIST = "/zmart.v1.MarketService/ListMarkets"
-IDLE_S = 2
 RESETS = 2_000
 DEEP = b'{"address":' * 5_000 + b"1" + b"}" * 5_000
 LIMITS = {Tier.ANONYMOUS: 400, Tier.WALLET: 2}
@@ -37,7 +37,14 @@ LIMITS = {Tier.ANONYMOUS: 400, Tier.WALLET: 2}
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with running_front(tmp_path_factory.mktemp("front"), stream_idle_timeout_s=IDLE_S) as front:
+    with running_front(tmp_path_factory.mktemp("front")) as front:
+        yield front
+
+
+@pytest.fixture
+def impatient(front: Front, tmp_path: Path) -> Iterator[Front]:
+    """Another Envoy before the same server, which soon ends what is silent."""
+    with running_front(tmp_path, stream_idle_timeout_s=1, grpc_port=front.grpc_port) as front:
         yield front
 
 
@@ -50,7 +57,7 @@ async def behind(front: Front) -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def client(front: Front, behind: Served) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=front.url, timeout=10) as opened:
+    async with httpx.AsyncClient(base_url=front.url, timeout=WAIT_S_MAX) as opened:
         await eventually_async(lambda: _answers(opened))  # Envoy may still know the server of the test before as gone
         yield opened
 
@@ -257,11 +264,12 @@ async def test_thousands_of_streams_that_are_reset_at_once_leave_nothing_behind(
 
 
 async def test_bodies_that_never_end_hold_nobody_up_and_envoy_ends_them(
-    client: httpx.AsyncClient, front: Front, behind: Served
+    client: httpx.AsyncClient, front: Front, behind: Served, impatient: Front
 ) -> None:
     head = f"POST {CHALLENGE} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n"
     slow = head.encode() + b"{"
-    dripping = [await asyncio.open_connection("127.0.0.1", front.envoy.listen.port) for _ in range(20)]
+    ports = [envoy.listen.port for envoy in (front.envoy, impatient.envoy) for _ in range(20)]
+    dripping = [await asyncio.open_connection("127.0.0.1", port) for port in ports]
     for _, writer in dripping:
         writer.write(slow)
     past = [
@@ -272,7 +280,7 @@ async def test_bodies_that_never_end_hold_nobody_up_and_envoy_ends_them(
     ]
     assert await _answers(client)
     await MarketServiceStub(behind.channel).ListMarkets(pb.ListMarketsRequest())
-    endings = await asyncio.gather(*(reader.readline() for reader, _ in dripping))
+    endings = await asyncio.gather(*(reader.readline() for reader, _ in dripping[20:]))
     assert {ending.split()[1] for ending in endings} == {b"408"}
     for writer in (*past, *(writer for _, writer in dripping)):
         with contextlib.suppress(ConnectionError):

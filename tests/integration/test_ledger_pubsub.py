@@ -19,11 +19,9 @@ from websockets.exceptions import ConnectionClosed
 from chain.ledger.pubsub import Hub, pubsub_application
 from chain.ledger.pubsub.hub import SUBSCRIPTIONS_MAX
 from domain.ids import MarketId
-from tests.support.eventually import eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually_async
 from tests.support.ledger import Chain, market_id
 from tests.support.rpc_calls import paying, result
-
-ANSWER_S = 10.0
 
 
 class Subscriber:
@@ -35,7 +33,7 @@ class Subscriber:
 
     async def next(self) -> dict[str, Any]:
         """The next message."""
-        message: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), ANSWER_S))
+        message: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), WAIT_S_MAX))
         return message
 
     async def ask(self, method: str, *params: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from solana.rpc.commitment import Confirmed
 from solders.signature import Signature
 
 from chain.ledger.webhooks import RETRIES_MAX, Webhooks
-from tests.support.eventually import eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually_async
 from tests.support.ledger import START_UNIX_S, Chain, market_id, running_chain
 from tests.support.rpc_calls import error, paying, result
 
@@ -145,7 +145,7 @@ async def test_a_payload_is_tried_a_few_times_and_never_after_a_403(
     chain, receiver = hooked
     receiver.answers = list(answers)
     await chain.create_market()
-    await asyncio.wait_for(chain.ledger.webhooks.drained(), 10.0)
+    await asyncio.wait_for(chain.ledger.webhooks.drained(), WAIT_S_MAX)
     assert (len(receiver.bodies), chain.ledger.webhooks.lost_count) == (tries, int(is_lost))
     assert all(body == receiver.bodies[0] for body in receiver.bodies)
 
@@ -156,7 +156,7 @@ async def test_a_receiver_that_is_not_there_loses_the_payload_and_nothing_else(c
     await result(chain, "zmart_setWebhook", "http://127.0.0.1:9/", HEADER)
     async with webhooks.running():
         await chain.create_market()
-        await asyncio.wait_for(webhooks.drained(), 10.0)
+        await asyncio.wait_for(webhooks.drained(), WAIT_S_MAX)
     assert webhooks.lost_count == 1
     assert await result(chain, "getHealth") == "ok"
 

@@ -25,8 +25,8 @@ SEVEN_MINUTES_S = 420
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """Cuts whatever is silent for a second."""
-    with running_front(tmp_path_factory.mktemp("front"), stream_idle_timeout_s=1) as front:
+    """Cuts whatever is silent for four seconds: a machine under load stands for one at times."""
+    with running_front(tmp_path_factory.mktemp("front"), stream_idle_timeout_s=4) as front:
         yield front
 
 
@@ -64,8 +64,8 @@ async def stay_open(front: Front, bookmarks: int) -> None:
 
 
 async def test_watches_and_a_silent_socket_outlive_the_idle_limit(front: Front) -> None:
-    async with behind(front, bookmark_s=0.4):
-        await stay_open(front, bookmarks=6)
+    async with behind(front, bookmark_s=0.2):
+        await stay_open(front, bookmarks=24)
 
 
 async def test_a_stream_without_a_sign_of_life_is_ended(front: Front) -> None:

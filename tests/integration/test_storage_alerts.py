@@ -13,6 +13,7 @@ from domain.alerts import AlertStatus, Occasion, Routed, Severity, StoredAlert
 from domain.journal import AlertNote
 from storage.alerts import AlertNews, AlertQueue, AlertReads
 from storage.database import Database, database_pool
+from tests.support.eventually import WAIT_S_MAX
 from tests.support.markets import market_id
 
 WINDOWS: dict[Severity, float | None] = {
@@ -179,7 +180,7 @@ async def test_a_failed_delivery_waits_and_is_given_up_in_the_end(desk: Desk) ->
 async def test_whoever_listens_is_woken_by_an_alert_and_by_its_end(desk: Desk, database_url: str) -> None:
     news = AlertNews(database_url)
     await news.wait(0)  # connects
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_S_MAX):
         await desk.raise_()
         await news.wait(600)
         await desk.queue.resolve_key("k", desk.now_s)

@@ -565,7 +565,7 @@ async def test_a_living_holder_is_waited_for_and_then_named(ground: Ground) -> N
 async def test_locks_are_free_once_their_session_ends(ground: Ground) -> None:
     first = await ground.journal()
     await own(first, shards=[3])
-    second = await ground.journal(acquire_timeout_s=10)
+    second = await ground.journal(acquire_timeout_s=60)
     taking = asyncio.create_task(own(second, shards=[3]))
     await first.close()
     assert await taking == {3: 2}
@@ -574,7 +574,7 @@ async def test_locks_are_free_once_their_session_ends(ground: Ground) -> None:
 async def test_the_session_of_a_dead_process_is_ended(ground: Ground) -> None:
     frozen = await ground.journal()
     old = await own(frozen, pid=a_dead_pid())
-    successor = await ground.journal(acquire_timeout_s=10)
+    successor = await ground.journal(acquire_timeout_s=60)
     assert set((await own(successor)).values()) == {2}
     with pytest.raises(JournalLost):
         await take(frozen, old, ballot(1, 2))
@@ -592,7 +592,7 @@ async def test_a_dead_process_of_another_host_is_not_ours_to_judge(ground: Groun
 async def test_a_lock_that_frees_itself_is_taken_while_waiting(ground: Ground) -> None:
     holder = await ground.journal()
     await own(holder, shards=[3])
-    waiting = await ground.journal(acquire_timeout_s=10)
+    waiting = await ground.journal(acquire_timeout_s=60)
     taking = asyncio.create_task(own(waiting, shards=[3]))
     await ground.kill(holder)
 

@@ -99,7 +99,7 @@ async def test_an_owner_frozen_inside_its_transaction_cannot_commit_after_its_su
 ) -> None:
     frozen = await real_ground.journal()
     old = await own(frozen, pid=a_dead_pid())
-    successor = await real_ground.journal(acquire_timeout_s=10)
+    successor = await real_ground.journal(acquire_timeout_s=60)
     with pytest.raises(JournalLost):
         async with frozen.transaction(old) as transaction:
             await transaction.insert_ballots([ballot(1, 2)])

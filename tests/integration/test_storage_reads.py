@@ -23,7 +23,7 @@ from tests.support.markets import NOON_S, config, market, market_id, wallet
 from tests.support.storage import PostgresGround, adopted, counted, own, planned
 
 FAR_S = 4_000_000_000
-LONG_WAIT_S = 30.0
+LONG_WAIT_S = 120.0
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.support.storage import PostgresGround, adopted, ballot, chain_ballot,
 from tests.support.valkey import ValkeyServer
 
 Seen = tuple[str | None, str | None, frozenset[str]]
-PATIENT_S = 10.0
+PATIENT_S = 60.0
 QUICK = ProjectorSettings(gather_s=0.001, backoff_s_min=0.01, backoff_s_max=0.05, sweep_s=None)
 
 

@@ -242,7 +242,7 @@ def frame(body: bytes) -> bytes:
 
 def deliver(port: int, data: bytes) -> None:
     """Send and wait until the other side has hung up on us."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as stranger:
         stranger.sendall(data)
         try:
             while stranger.recv(4096):

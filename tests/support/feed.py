@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from domain.ids import base58_encode
+from tests.support.eventually import WAIT_S_MAX
 
 WALLET = base58_encode(bytes([7]) * 32)
 OTHER_WALLET = base58_encode(bytes([8]) * 32)
@@ -154,7 +155,7 @@ class Browser:
 
     async def next(self) -> dict[str, Any]:
         """The next message."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S_MAX):
             message: dict[str, Any] = json.loads(await self.socket.recv())
         self.told.append(message)
         return message

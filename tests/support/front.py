@@ -41,8 +41,10 @@ class Front:
 
 
 @contextmanager
-def running_front(folder: Path, stream_idle_timeout_s: int = STREAM_IDLE_TIMEOUT_S) -> Iterator[Front]:
-    grpc_port, bridge_port = free_port(), free_port()
+def running_front(
+    folder: Path, stream_idle_timeout_s: int = STREAM_IDLE_TIMEOUT_S, grpc_port: int | None = None
+) -> Iterator[Front]:
+    grpc_port, bridge_port = grpc_port or free_port(), free_port()
     behind = Endpoint(LOOPBACK, grpc_port), Endpoint(LOOPBACK, bridge_port)
     envoy = EmbeddedEnvoy(folder / "data", *behind, stream_idle_timeout_s=stream_idle_timeout_s)
     runner = Runner(f"test-{uuid.uuid4()}", folder / "logs")

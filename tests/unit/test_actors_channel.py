@@ -31,7 +31,7 @@ def shard() -> Iterator[Shard]:
 
 def connected(shard: Shard) -> socket.socket:
     client = socket.create_connection(shard.door)
-    client.settimeout(5.0)
+    client.settimeout(60.0)
     return client
 
 

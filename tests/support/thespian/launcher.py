@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SECRET = b"hardening-test-secret-of-40-bytes-length"
-ASK_TIMEOUT_S = 10
+ASK_TIMEOUT_S = 60
 
 
 def main(mode: str, port: int, log_dir: Path | None) -> None:
