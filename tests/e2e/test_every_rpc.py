@@ -5,9 +5,10 @@ A method without a row fails. Answers are compared whole but for what a row says
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,14 @@ import grpc
 import pytest
 from solders.keypair import Keypair
 
+from chain.client import ChainReader
 from domain.ids import MarketId
 from grpc_server.methods import POLICIES
-from tests.support.system import RunningSystem, new_market_id
-from tests.support.three_doors import Answer, Rpc, ThreeDoors
+from tests.support.disputes import Booth, Dispute
+from tests.support.eventually import eventually_async
+from tests.support.system import RunningSystem, create_markets, new_market_id
+from tests.support.three_doors import Answer, Rpc, ThreeDoors, without
+from tests.support.walks import WALKS, Walk
 
 NOBODY = Keypair()
 VOTER = Keypair()
@@ -53,6 +58,12 @@ def bad(fields: Mapping[str, Any], reason: str, caller: str = "") -> Row:
     return Row(fields, caller, reason)
 
 
+CHANGES_MAX = 10
+"""How often what is read may change between two doors: a shard's heartbeat, what the indexer has seen of a market."""
+BY_THEMSELVES = {"VoteService/CastDisputeVote", "VoteService/GetVoteProof"}
+"""Each has a test below."""
+ELSEWHERE = {"MarketService/FinalizeMarket"}
+"""The system is always first to end a market that is due, so `test_front_door.py` asks for it without one."""
 ID = {"market_id": "$market"}
 NO_ID = bad({"market_id": "abc"}, "MARKET_ID_MALFORMED")
 UNKNOWN = {"market_id": str(Keypair().pubkey())}
@@ -175,20 +186,92 @@ def test_every_method_has_a_row_and_every_row_a_method() -> None:
     assert {f"/zmart.v1.{name}" for name in ROWS} == set(POLICIES)
 
 
+def test_every_method_succeeds_somewhere_in_this_file_or_where_it_is_said() -> None:
+    rows = {name for name, rows in ROWS.items() if any(row.reason is None for row in rows)}
+    walked = {name for names in WALKS.values() for name in names}
+    assert rows | walked | BY_THEMSELVES | ELSEWHERE == set(ROWS)
+    assert not ELSEWHERE & (rows | walked | BY_THEMSELVES)
+
+
 @pytest.mark.parametrize(("name", "row"), CALLS)
 async def test_all_doors_give_the_same(place: Place, name: str, row: Row) -> None:
     rpc = Rpc(f"/zmart.v1.{name}")
     fields = _filled(row.fields, place.market_id)
     headers = place.headers[row.caller]
-    answers = {"grpc": await place.doors.by_grpc(rpc, fields, headers)}
-    if not rpc.descriptor.client_streaming:
-        answers["grpc-web"] = await place.doors.by_grpc_web(rpc, fields, headers)
-    if rpc.rest is not None:
-        answers["REST"] = await place.doors.by_rest(rpc, fields, headers)
-    first = answers["grpc"]
-    assert first.reason == row.reason
-    for answer in answers.values():
-        assert _comparable(answer, row.varies) == _comparable(first, row.varies)
+    answers = await place.doors.by_all(rpc, fields, headers)
+    for _ in range(CHANGES_MAX if is_read(name) else 0):
+        if not differing(answers, row.varies):
+            break
+        answers = await place.doors.by_all(rpc, fields, headers)
+    assert answers["grpc"].reason == row.reason
+    assert_same(answers, row.varies)
+
+
+@pytest.mark.parametrize("walk", WALKS, ids=lambda walk: str(walk.__name__))
+async def test_what_can_be_done_once_is_done_the_same_through_each_door(
+    system: RunningSystem, place: Place, walk: Callable[[Walk], Awaitable[None]]
+) -> None:
+    through = place.doors.by_grpc, place.doors.by_grpc_web, place.doors.by_rest
+    async with system.doors() as doors:
+        walks = [Walk(by, system, doors) for by in through]
+        await asyncio.gather(*(walk(each) for each in walks))
+    assert tuple(name for name, _ in walks[0].told) == WALKS[walk]
+    assert walks[1].told == walks[0].told
+    assert walks[2].told == walks[0].told
+
+
+async def test_a_vote_on_a_dispute_is_the_same_through_each_door(system: RunningSystem, place: Place) -> None:
+    """One vote under one request_id: a repeat is answered as the first time."""
+    reader = ChainReader.connect(system.connection["rpc_url"], system.connection["program_id"])
+    async with system.doors() as doors, reader:
+        dispute = Dispute(system, doors, reader)
+        booth = Booth(system, place.doors.channel, dispute.market_id)
+        await dispute.begin()
+        await dispute.trade()
+        await dispute.dispute()
+
+        async def disputed() -> bool:
+            return await booth.refused(Keypair(), "support") == "NO_POSITION"
+
+        await eventually_async(disputed, timeout_s=60)
+        voter = {"authorization": f"Bearer {system.token(dispute.traders['large']).token}"}
+        fields = {"market_id": dispute.market_id, "vote": "support", "request_id": REQUEST_ID}
+        answers = await place.doors.by_all(Rpc("/zmart.v1.VoteService/CastDisputeVote"), fields, voter)
+    assert answers["grpc"].body["success"]
+    assert_same(answers, frozenset({"receipt"}))
+
+
+async def test_the_proof_of_a_vote_is_the_same_through_each_door(system: RunningSystem, place: Place) -> None:
+    market_id = new_market_id()
+    rpc, now = Rpc("/zmart.v1.VoteService/GetVoteProof"), Rpc("/zmart.v1.OpsService/AggregateNow")
+    async with system.doors() as doors:
+        await create_markets(doors, [market_id])
+        votes = [await doors.cast(system.token(Keypair()), market_id, word) for word in ("dislike", "like")]
+    assert (await place.doors.by_grpc(now, {"market_id": market_id}, place.headers[ADMIN])).code == 0
+    fields = {"market_id": market_id, "vote_id": votes[1].vote_id}
+
+    async def published() -> bool:
+        return bool((await place.doors.by_grpc(rpc, fields, {})).body["aggregation_id"])
+
+    await eventually_async(published, timeout_s=60)
+    answers = await place.doors.by_all(rpc, fields, {})
+    assert len(answers["grpc"].body["path"]) == 1
+    assert_same(answers, frozenset())
+
+
+def is_read(name: str) -> bool:
+    return name.split("/")[1].startswith(("Get", "List", "Search", "Describe"))
+
+
+def differing(answers: Mapping[str, Answer], varies: frozenset[str]) -> list[str]:
+    """The doors that did not give what the first one gave."""
+    first = _comparable(answers["grpc"], varies)
+    return [door for door, answer in answers.items() if _comparable(answer, varies) != first]
+
+
+def assert_same(answers: Mapping[str, Answer], varies: frozenset[str]) -> None:
+    for door in differing(answers, varies):
+        assert _comparable(answers[door], varies) == _comparable(answers["grpc"], varies), door
 
 
 def _filled(value: Any, market_id: MarketId) -> Any:
@@ -201,10 +284,4 @@ def _filled(value: Any, market_id: MarketId) -> Any:
 
 def _comparable(answer: Answer, varies: frozenset[str]) -> Any:
     """Code, words, details in any order of their metadata, and the body without what varies."""
-    return answer.code, answer.words, answer.details, _without(answer.body, varies)
-
-
-def _without(value: Any, varies: frozenset[str]) -> Any:
-    if isinstance(value, dict):
-        return {key: ("..." if key in varies else _without(inner, varies)) for key, inner in value.items()}
-    return [_without(inner, varies) for inner in value] if isinstance(value, list) else value
+    return answer.code, answer.words, answer.details, without(answer.body, varies)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import grpc
 import httpx
 import pytest
 
+from domain.disputes import MARGIN_S
+from domain.intents import Action
+from domain.lifecycle import Lifecycle
 from grpc_server.methods import POLICIES
+from identity import Tier
 from tests.support.eventually import WAIT_S_MAX, eventually, eventually_async
 from tests.support.front import Front, running_front
-from tests.support.grpc_parts import Person, Served, market_id_of, observed, served
+from tests.support.grpc_parts import CONFIG, START_S, Person, Served, market_id_of, observed, served
+from tests.support.three_doors import Rpc, ThreeDoors, without
 from zmart.v1.market_service_pb2 import ListMarketsRequest
 from zmart.v1.market_service_pb2_grpc import MarketServiceStub
 from zmart.v1.vote_service_pb2 import CastProposalVoteRequest
@@ -187,3 +194,32 @@ async def test_a_stop_under_load_fails_no_accepted_call_through_envoy_either(fro
         await asyncio.gather(*voters)
         assert set(refused) <= {grpc.StatusCode.UNAVAILABLE, 503}
         assert running.town.markets[market_id].proposal.yes_voters == len(taken)
+
+
+async def test_a_market_that_is_due_is_finalized_the_same_through_each_door(
+    front: Front, behind: Served, client: httpx.AsyncClient
+) -> None:
+    """Of a whole system every market that is due is ended before anybody can ask."""
+    for number in (1, 2, 3):
+        market = observed(number, Person().wallet, Lifecycle.RESOLVING)
+        due_s = START_S - CONFIG.dispute_period_s - MARGIN_S
+        behind.accounts.put(replace(market, resolution_proposed_at_s=due_s, proposed_outcome=True))
+    await eventually_async(lambda: _is_ready(client))
+    rpc, admin = Rpc("/zmart.v1.MarketService/FinalizeMarket"), dict(behind.bearer(None, Tier.ADMIN))
+    async with aiohttp.ClientSession() as http:
+        doors = ThreeDoors(behind.channel, http, front.url)
+        through = doors.by_grpc, doors.by_grpc_web, doors.by_rest
+        answers = [await by(rpc, {"market_id": market_id_of(n)}, admin) for n, by in enumerate(through, 1)]
+    assert [answer.code for answer in answers] == [0, 0, 0]
+    planned = behind.town.attempts.planned.values()
+    assert [(each.market_id, each.action) for each in planned] == [
+        (market_id_of(n), Action.FINALIZE) for n in (1, 2, 3)
+    ]
+    assert [answer.body["transaction_id"] for answer in answers] == [each.intent_id for each in planned]
+    told = [without(answer.body, frozenset({"market_id", "transaction_id"})) for answer in answers]
+    assert told[1:] == told[:-1]
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    """Envoy may still know the server of the test before as gone."""
+    return (await client.get("/api/markets")).status_code == 200

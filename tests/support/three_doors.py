@@ -80,6 +80,15 @@ class ThreeDoors:
     http: aiohttp.ClientSession
     url: str
 
+    async def by_all(self, rpc: Rpc, fields: Mapping[str, Any], headers: Headers) -> Mapping[str, Answer]:
+        """The same call through each door that it has, one after the other."""
+        answers = {"grpc": await self.by_grpc(rpc, fields, headers)}
+        if not rpc.descriptor.client_streaming:
+            answers["grpc-web"] = await self.by_grpc_web(rpc, fields, headers)
+        if rpc.rest is not None:
+            answers["REST"] = await self.by_rest(rpc, fields, headers)
+        return answers
+
     async def by_grpc(self, rpc: Rpc, fields: Mapping[str, Any], headers: Headers) -> Answer:
         raw = rpc.request(fields).SerializeToString()
         metadata = tuple(headers.items())
@@ -127,6 +136,13 @@ class ThreeDoors:
                 return Answer(0, line)
             assert response.status == HTTP_OF_CODE[line["code"]]
             return Answer(line["code"], None, line["message"], [_told(detail) for detail in line["details"]])
+
+
+def without(value: Any, varies: frozenset[str]) -> Any:
+    """A body without what differs from call to call, by the names of its fields."""
+    if isinstance(value, dict):
+        return {key: ("..." if key in varies else without(inner, varies)) for key, inner in value.items()}
+    return [without(inner, varies) for inner in value] if isinstance(value, list) else value
 
 
 def _failure(raw: bytes) -> Answer:
