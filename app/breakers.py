@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from app import clock
 from app.config import Settings
+from app.metrics import DEPENDENCY_BREAKER_OPEN
 from chain.breaker import Breaker, BreakerOpen
 from storage.call_counts import CountsUnavailable
 from storage.outages import StorageUnavailable
@@ -33,10 +34,19 @@ class Breakers:
         times = (settings.breaker_failures, settings.dependency_breaker_s)
         self.redis = Breaker(clock.monotonic_s, (CountsUnavailable, StorageUnavailable), *times)
         self.database = Breaker(clock.monotonic_s, (_Silent,), *times)
+        self._shown: dict[str, bool] = {}
+        self._show()
 
     def states(self) -> Mapping[str, bool]:
         """Which are open, by the name of the dependency."""
         return {"redis": self.redis.is_open, "database": self.database.is_open}
+
+    def _show(self) -> None:
+        """To Prometheus, when something has changed: each statement comes by here."""
+        states = self.states()
+        for name in (name for name in states if states[name] != self._shown.get(name)):
+            DEPENDENCY_BREAKER_OPEN.labels(name).set(states[name])
+        self._shown = dict(states)
 
     @contextmanager
     def asking_database(self) -> Iterator[None]:
@@ -53,12 +63,17 @@ class Breakers:
             raise silent.outage from silent.outage.__cause__
         except BreakerOpen as refusal:
             raise StorageUnavailable("ask", str(refusal), retry_after_s=refusal.wait_s) from refusal
+        finally:
+            self._show()
 
     @contextmanager
     def asking_redis(self) -> Iterator[None]:
         """Around one exchange; raises BreakerOpen at once while nobody may ask."""
-        with self.redis.attempt():
-            yield
+        try:
+            with self.redis.attempt():
+                yield
+        finally:
+            self._show()
 
 
 def _is_answer(outage: StorageUnavailable) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from google.rpc import error_details_pb2 as details
 from grpc.aio import AioRpcError
+from prometheus_client import REGISTRY
 
 from app.breakers import Breakers
 from app.config import Settings
@@ -32,6 +33,7 @@ from zmart.v1.market_service_pb2 import ListMarketsRequest
 from zmart.v1.market_service_pb2_grpc import MarketServiceStub
 
 FAILURES, OPEN_S = 5, 60.0
+NAMES = ("redis", "database")
 
 
 @pytest.fixture
@@ -57,6 +59,12 @@ async def nowhere(breakers: Breakers) -> AsyncIterator[Database]:
     await database.close()
 
 
+def shown() -> dict[str, bool]:
+    """The breakers as Prometheus sees them."""
+    values = {name: REGISTRY.get_sample_value("zmart_dependency_breaker_open", {"dependency": name}) for name in NAMES}
+    return {name: bool(value) for name, value in values.items() if value is not None}
+
+
 async def asked(database: Database) -> StorageUnavailable | None:
     try:
         await OperatorTokens(database).is_revoked("id")
@@ -71,11 +79,11 @@ async def test_after_five_failures_nobody_asks_until_one_probe_may(
     there = await database_pool(real_ground.database_url, 1, guard=breakers.asking_database)
     reasons = [await asked(nowhere) for _ in range(FAILURES)]
     assert not any("not asked" in str(reason) for reason in reasons)
-    assert breakers.states() == {"redis": False, "database": True}
+    assert breakers.states() == {"redis": False, "database": True} == shown()
     assert "not asked: it failed repeatedly, the next try is in 60 s" in str(await asked(there))
     now_s[0] += OPEN_S
     assert await asked(there) is None
-    assert breakers.states() == {"redis": False, "database": False}
+    assert breakers.states() == {"redis": False, "database": False} == shown()
     await there.close()
 
 
