@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from app.embedded import EmbeddedEnvoy, Endpoint, free_port
 from app.embedded.envoy import STREAM_IDLE_TIMEOUT_S
 from app.runner import Runner
+from tests.support.eventually import eventually
 from tests.support.log_lines import json_lines
 
 LOOPBACK = "127.0.0.1"
+FLUSH_MS = 20
+"""Lines wait up to ten seconds otherwise."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,18 @@ class Front:
         return self.url.removeprefix("http://")
 
     def access_log(self) -> list[dict[str, Any]]:
-        """The lines so far; Envoy writes them out every second."""
-        return json_lines(self.logs_dir / "envoy.log")
+        """The lines so far."""
+        return json_lines(self._log)
+
+    def log_with(self, answers: Sequence[httpx.Response]) -> str:
+        """All that Envoy wrote, once the lines of these answers are in it: it writes them out a moment later."""
+        wanted = {answer.headers["x-request-id"] for answer in answers}
+        eventually(lambda: wanted <= {line.get("request_id") for line in self.access_log()})
+        return self._log.read_text()
+
+    @property
+    def _log(self) -> Path:
+        return self.logs_dir / "envoy.log"
 
 
 @contextmanager
@@ -48,7 +63,7 @@ def running_front(
     behind = Endpoint(LOOPBACK, grpc_port), Endpoint(LOOPBACK, bridge_port)
     envoy = EmbeddedEnvoy(folder / "data", *behind, stream_idle_timeout_s=stream_idle_timeout_s)
     runner = Runner(f"test-{uuid.uuid4()}", folder / "logs")
-    runner.start(envoy.role())
+    runner.start(replace(envoy.role(), argv=envoy.argv("--file-flush-interval-msec", str(FLUSH_MS))))
     try:
         yield Front(envoy, grpc_port, bridge_port, folder / "logs")
     finally:
