@@ -142,7 +142,7 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
             self._slot, self._spans = start.slot, parts.spans
             self._restarts, self._recent_losses = start.attempt - 1, start.recent_losses
             self._journal = self._run(parts.connect())
-            self._core = ShardCore(self._journal, parts.settings)
+            self._core = ShardCore(self._journal, parts.settings, spans=self._spans)
             port = own_port(self.myAddress)
             epochs = self._run(self._core.boot(start.virtual_shards, start.host, port, os.getpid(), start.slot))
             self._channel = Channel(listening_host(), seal())

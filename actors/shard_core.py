@@ -9,13 +9,14 @@ Every exception out of this module means that memory may differ from the journal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from actors.household import Household
 from actors.inquiries import Inquiries
 from actors.merging import Merging
 from actors.messages import Answer, Batch, Broken, Draft, Drafted, Failed, WrongOwner
 from actors.moves import repeated
-from actors.ports import Journal
+from actors.ports import Journal, Spans
 from actors.residents import ChainView, Residents, ShardSettings
 from actors.voting import Voting
 from domain.attempts import Attempts
@@ -45,13 +46,21 @@ BROKEN_RETRY_S = 60
 RELOADS_MAX = 256
 """Markets written past their actors that are taken in at once; the others come with the next turn."""
 
+_UNTRACED: AbstractContextManager[None] = nullcontext()
 _REFUSED_ATTEMPT = (WrongState, VotingClosing, AlreadyVoted, RequestIdReused)
 
 
 class ShardCore:
     """Owns some virtual shards: their markets, their deadlines and the one connection that writes them."""
 
-    def __init__(self, journal: Journal, settings: ShardSettings, household: Household | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        settings: ShardSettings,
+        household: Household | None = None,
+        spans: Spans | None = None,
+    ) -> None:
+        self._spans = spans
         self._journal = journal
         self._settings = settings
         self.residents = Residents(journal, settings, household)
@@ -110,12 +119,19 @@ class ShardCore:
         if chain_s is not None and self.residents.chain.config is not None:
             await self._look_at_windows()
             due += self.residents.alarms.due(ClockName.CHAIN, chain_s)
-        answers = await self._decide(dict(enumerate(FireDeadline(market_id) for market_id in due)))
+        with self._firing(due):
+            answers = await self._decide(dict(enumerate(FireDeadline(market_id) for market_id in due)))
         for index, answer in answers.items():
             if isinstance(answer, Failed):  # a bug of ours must not make a deadline be forgotten
                 self.residents.alarms.set(due[index], Deadline(int(settings.wall_s()) + BROKEN_RETRY_S, ClockName.WALL))
         await self.residents.tidy()
         return len(due)
+
+    def _firing(self, due: Sequence[MarketId]) -> AbstractContextManager[None]:
+        """A span that begins a trace, around deadlines that fire together: one transaction is for all of them."""
+        if self._spans is None or not due:
+            return _UNTRACED
+        return self._spans.work("deadlines", {"zmart.markets": len(due), "zmart.first_market_id": due[0]})
 
     async def beat(self, restarts: int, recent_losses: int) -> None:
         """Say in the database how this process stands; a sign of life that also shows whether the session lives."""

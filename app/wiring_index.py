@@ -70,7 +70,7 @@ def indexer_parts(
     batches, positions = AccountBatches(accounts, reader.program), PositionTable(database)
     rows, markets = Reconciliations(database), IndexMarkets(router)
     reconciler = Reconciler(rows, positions, batches, markets, PostgresTransactionStore(database))
-    runs = ReconcileRuns(rows, reconciler, settings.reconcile_s)
+    runs = ReconcileRuns(rows, reconciler, settings.reconcile_s, spans)
     return IndexerParts(
         program_id=settings.program_id,
         store=PostgresIndexStore(database, settings.program_id),

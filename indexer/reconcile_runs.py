@@ -9,6 +9,7 @@ import structlog
 from chain.rpc import ChainUnavailable, RpcRefused
 from domain.discrepancies import RunResult
 from domain.ids import MarketId
+from indexer.ports import Spans, Unspanned
 from indexer.reconcile import Reconciler
 
 DEAD_AFTER_S = 300
@@ -40,7 +41,8 @@ class RunRows(Protocol):
 class ReconcileRuns:
     """Works off runs, one at a time; of several processes one takes each. The timer is the newest row's age."""
 
-    def __init__(self, rows: RunRows, reconciler: Reconciler, every_s: int) -> None:
+    def __init__(self, rows: RunRows, reconciler: Reconciler, every_s: int, spans: Spans | None = None) -> None:
+        self._spans = spans or Unspanned()
         self._rows = rows
         self._reconciler = reconciler
         self._every_s = every_s
@@ -54,8 +56,9 @@ class ReconcileRuns:
         if begun is None:
             return False
         run_id, market_id = begun
-        result = await self._result(market_id)
-        await self._rows.end(run_id, result)
+        with self._spans.work("reconciliation", {"zmart.run_id": run_id, "zmart.market_id": market_id or "all"}):
+            result = await self._result(market_id)
+            await self._rows.end(run_id, result)
         log.info("reconciled", market_id=market_id, checked=result.checked, discrepancies=result.discrepancies)
         return True
 

@@ -18,7 +18,7 @@ from domain.indexed import WantedTransaction
 from indexer.effects import Herald
 from indexer.fetcher import Fetcher, TransactionReader
 from indexer.filler import GapFiller
-from indexer.ports import IndexStore, Markets, Projector, Spans
+from indexer.ports import IndexStore, Markets, Projector, Spans, Unspanned
 from indexer.preparing import Preparer
 from indexer.promoter import Promoter
 from indexer.pulse import BEAT_S, Pulse
@@ -94,6 +94,7 @@ class Indexer:
 
     def __init__(self, parts: IndexerParts, settings: IndexerSettings) -> None:
         self._parts = parts
+        self._spans = parts.spans or Unspanned()
         self._settings = settings
         self._heard = asyncio.Event()
         self._gap = asyncio.Event()
@@ -153,7 +154,8 @@ class Indexer:
         return False
 
     async def _sweep(self) -> bool:
-        await self.filler.sweep()
+        with self._spans.work("sweep", {}):
+            await self.filler.sweep()
         return False
 
     async def _prune(self) -> bool:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from solders.keypair import Keypair
 
 from app.demo.run import running_system
 from app.demo.story import GRID_S
+from domain.ids import MarketId
 from tests.support.eventually import eventually
 from tests.support.otlp import CALLERS_SPAN, TRACEPARENT, Collector
 from tests.support.system import FAST, RunningSystem, create_markets, new_market_id
+from zmart.v1.vote_service_pb2 import CastProposalVoteRequest
+from zmart.v1.vote_service_pb2_grpc import VoteServiceStub
 
+CALLERS = 8
+ROUNDS_MAX = 20
+"""Of calls at once, until two of them came to their shard in one batch: nearly always the first."""
 CALL = "zmart.v1.VoteService/CastProposalVote"
 WEBHOOK = "zmart.v1.WebhookService/ReceiveHeliusEvents"
 
@@ -77,6 +86,54 @@ async def test_a_transaction_is_traced_with_its_requests_to_the_chain_and_its_st
     eventually(lambda: below("transaction sign") >= signing)
     eventually(lambda: below("transaction send") >= {"chain SendRawTransaction", "sql mark_sent"})
     eventually(lambda: "sql mark_confirmed" in below("transaction confirm"))
+    eventually(lambda: otlp.begun_by("deadlines", "sql "))
+
+
+async def test_every_caller_of_one_batch_finds_its_statements_from_its_own_trace(
+    traced_system: RunningSystem, otlp: Collector
+) -> None:
+    """A shard does the work of many callers once: in the first one's trace, with links to it from the others'."""
+    market_id, numbers = new_market_id(), itertools.count(1)
+    async with traced_system.doors() as doors:
+        await create_markets(doors, [market_id])
+        callers: list[str] = []
+        for _ in range(ROUNDS_MAX):
+            round_of = [f"{next(numbers):032x}" for _ in range(CALLERS)]
+            callers.extend(round_of)
+            await asyncio.gather(*(vote_within(traced_system, market_id, trace_id) for trace_id in round_of))
+            eventually(lambda: all(statements_of(otlp, trace_id) for trace_id in callers))
+            if any(otlp.trace(trace_id)["shard batch"].links for trace_id in callers):
+                break
+    traces = [otlp.trace(trace_id) for trace_id in callers]
+    own = [trace for trace in traces if "sql take_votes" in trace]
+    assert 0 < len(own) < len(callers), "some batch was for several"
+    assert all(ancestors(trace, "shard batch") == ["actor CastVote", CALL] for trace in traces)
+
+
+async def vote_within(system: RunningSystem, market_id: MarketId, trace_id: str) -> None:
+    """One vote by a caller who traces."""
+    async with grpc.aio.insecure_channel(system.connection["grpc_target"]) as channel:
+        bearer = ("authorization", f"Bearer {system.token(Keypair()).token}")
+        metadata = (bearer, ("traceparent", f"00-{trace_id}-{CALLERS_SPAN}-01"))
+        request = CastProposalVoteRequest(market_id=market_id, vote="like")
+        await VoteServiceStub(channel).CastProposalVote(request, metadata=metadata, timeout=60)
+
+
+def statements_of(otlp: Collector, trace_id: str) -> Sequence[Any]:
+    """The statements that counted a caller's vote: below its batch, or below the one that this is linked to."""
+    batch = otlp.trace(trace_id).get("shard batch")
+    if batch is None:
+        return []
+    works = {batch.span_id, *(link.span_id for link in batch.links)}
+    return [span for span in otlp.named("sql take_votes") if span.parent_span_id in works]
+
+
+async def test_what_the_indexer_does_by_the_clock_is_traced_from_its_own_beginning(
+    traced_system: RunningSystem, otlp: Collector
+) -> None:
+    eventually(lambda: otlp.begun_by("sweep", "chain GetSignaturesForAddress"))
+    eventually(lambda: otlp.begun_by("sweep", "sql move_cursor"))
+    eventually(lambda: otlp.begun_by("reconciliation", "sql "))
 
 
 async def test_what_a_webhook_brought_is_indexed_in_its_trace_and_what_became_of_it_is_seen_published(

@@ -17,7 +17,7 @@ from domain.intents import Action
 from domain.lifecycle import Lifecycle
 from grpc_server.methods import POLICIES
 from identity import Tier
-from tests.support.eventually import WAIT_S_MAX, eventually, eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually_async
 from tests.support.front import Front, running_front
 from tests.support.grpc_parts import CONFIG, START_S, Person, Served, market_id_of, observed, served
 from tests.support.three_doors import Rpc, ThreeDoors, without

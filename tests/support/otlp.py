@@ -42,6 +42,12 @@ class Collector:
         """The spans of that name, of every trace."""
         return [span for span in self.spans() if span.name == name]
 
+    def begun_by(self, name: str, other: str) -> list[Any]:
+        """The spans whose names begin with `other`, of the traces that one of that name begins."""
+        spans = self.spans()
+        begun = {span.trace_id for span in spans if span.name == name and not span.parent_span_id}
+        return [span for span in spans if span.trace_id in begun and span.name.startswith(other)]
+
 
 @pytest.fixture(scope="module")
 def otlp() -> Iterator[Collector]:
