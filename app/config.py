@@ -42,6 +42,8 @@ _GIVEN_IN_PRODUCTION = (
     "service_keys",
     "webhook_secrets",
 )
+HASHED = "sha256:"
+"""What a service key begins with that is given as its hash alone."""
 _OFFSETS = {
     "envoy": (0, 8080),
     "grpc": (1, 50051),
@@ -180,7 +182,8 @@ class Settings(BaseSettings):
 
     grpc_reflection: bool = Field(True, description="Server reflection for grpcurl")
     service_keys: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Keys of internal services, comma separated; unset: one is generated"
+        (),
+        description="Keys of internal services, or `sha256:` and a key's hash in hex, comma separated; unset: one is generated",
     )
     token_key: Path | None = Field(None, description="Ed25519 key (PEM) that signs tokens; unset: generated")
     token_algorithm: Literal["EdDSA", "HS256"] = Field(
@@ -290,6 +293,13 @@ class Settings(BaseSettings):
     def _check_former_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [key for key in keys if not re.fullmatch("[0-9a-f]{64}", key)]:
             raise ValueError(f"not 64 lower-case hex digits: {', '.join(wrong)}")
+        return keys
+
+    @field_validator("service_keys")
+    @classmethod
+    def _check_service_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if any(key.startswith(HASHED) and not re.fullmatch(f"{HASHED}[0-9a-f]{{64}}", key) for key in keys):
+            raise ValueError(f"what begins with {HASHED} goes on with 64 lower-case hex digits")
         return keys
 
     @field_validator("token_secrets")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from app.config import Settings
-from app.identities import service_keys, webhook_secrets
+from app.identities import known_service_key, webhook_secrets
 from app.wiring import database_url
 
 log = structlog.get_logger("up")
@@ -60,7 +60,7 @@ def connection_of(settings: Settings, database_url: str, redis_url: str, operato
         "database_url": database_url,
         "redis_url": redis_url,
         "program_id": settings.program_id,
-        "service_key": service_keys(settings)[0],
+        "service_key": known_service_key(settings),
         "operator_token": operator_token,
         "webhook_secret": webhook_secrets(settings)[0],
         "admin_keypair": str(admin.absolute()) if admin else None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import clock
-from app.config import Settings
+from app.config import HASHED, Settings
 from app.embedded.loopback import kept_secret
 from app.retold import retold
 from app.sessions import Families
@@ -97,8 +97,17 @@ def _key(configured: Path | None, generated: Path) -> SigningKey:
 
 
 def service_keys(settings: Settings) -> tuple[str, ...]:
-    """The live service keys: configured, or one that is made for the data dir."""
+    """The live service keys, some maybe as hashes: configured, or one that is made for the data dir."""
     return settings.service_keys or (kept_secret(settings.data_dir / "service.key"),)
+
+
+def known_service_key(settings: Settings) -> str:
+    """The first service key that is known here, empty when only hashes are."""
+    return next((key for key in service_keys(settings) if not key.startswith(HASHED)), "")
+
+
+def _hash_of(key: str) -> bytes:
+    return bytes.fromhex(key.removeprefix(HASHED)) if key.startswith(HASHED) else hash_service_key(key)
 
 
 def webhook_secrets(settings: Settings) -> tuple[str, ...]:
@@ -108,7 +117,7 @@ def webhook_secrets(settings: Settings) -> tuple[str, ...]:
 
 def doorkeeper(settings: Settings) -> Doorkeeper:
     """Turns headers into callers."""
-    return Doorkeeper(tokens(settings), ServiceKeys(hash_service_key(key) for key in service_keys(settings)))
+    return Doorkeeper(tokens(settings), ServiceKeys(map(_hash_of, service_keys(settings))))
 
 
 def challenges(settings: Settings, redis: RedisNonces, database: NonceStore, breakers: Breakers) -> Challenges:
