@@ -155,7 +155,7 @@ def _voted_on(rows: Sequence[OutboxRow]) -> Iterator[MarketId]:
     """The markets whose tallies these messages tell of."""
     for row in rows:
         kind, _, market_id = row.channel.partition("_")
-        if kind == "votes":
+        if row.votes_seq is not None or kind == "votes":  # the latter were written by the version before 0025
             yield MarketId(market_id)
 
 

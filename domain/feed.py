@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,15 +14,26 @@ from domain.market import Market, changed
 from domain.positions import PositionRead, StoredPosition
 from domain.tally import VoteType
 
+_MARKET = "market_"
+
 
 @dataclass(frozen=True, slots=True)
 class FeedMessage:
-    """One numbered message of one channel; `payload` holds JSON values, weights as decimal strings (T6)."""
+    """One numbered message of one channel; `payload` holds JSON values, weights as decimal strings (T6).
+
+    A tally of a market is told in two channels: `votes_seq` is its number in the market's votes channel.
+    """
 
     channel: str
     seq: int
     type: str
     payload: dict[str, Any]
+    votes_seq: int | None = None
+
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """Channel and number wherever it is told."""
+        return told_at(self.channel, self.seq, self.votes_seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +57,19 @@ class FeedNews:
 
 def market_channel(market_id: MarketId) -> str:
     """The channel with everything about one market."""
-    return f"market_{market_id}"
+    return f"{_MARKET}{market_id}"
 
 
 def votes_channel(market_id: MarketId) -> str:
     """The channel with the tallies of one market."""
     return f"votes_{market_id}"
+
+
+def told_at(channel: str, seq: int, votes_seq: int | None) -> tuple[tuple[str, int], ...]:
+    """Channel and number of a message, and of its second place, in its market's votes channel, if it has one."""
+    if votes_seq is None:
+        return ((channel, seq),)
+    return ((channel, seq), (votes_channel(MarketId(channel.removeprefix(_MARKET))), votes_seq))
 
 
 def positions_channel(wallet: Wallet) -> str:
@@ -84,18 +102,17 @@ def announce(
     """
     if before is None:
         return replace(after, version=version), ()
+    told: list[tuple[str, dict[str, Any], int | None]]
     updates = [tally_payload(after, kind) for kind in VoteType if tells_all or before.tally(kind) != after.tally(kind)]
     if after.is_upheld and not before.is_upheld:
         updates.append({**tally_payload(after, VoteType.DISPUTE), "synthetic": True})
-    told = [("VOTE_UPDATE", update) for update in updates]
+    told = [("VOTE_UPDATE", update, seq) for seq, update in enumerate(updates, start=after.votes_seq + 1)]
     if tells_all or before.state is not after.state:
-        told.append(("STATE_CHANGED", _state_payload(before, after)))
+        told.append(("STATE_CHANGED", _state_payload(before, after), None))
         if after.state is Lifecycle.FINALIZED:
-            told.append(("CLAIMS_ENABLED", claims_payload(after)))
-    market, votes = market_channel(after.market_id), votes_channel(after.market_id)
-    messages = _numbered(market, after.market_seq, told) + _numbered(
-        votes, after.votes_seq, [("VOTE_UPDATE", update) for update in updates]
-    )
+            told.append(("CLAIMS_ENABLED", claims_payload(after), None))
+    channel = market_channel(after.market_id)
+    messages = tuple(FeedMessage(channel, seq, *what) for seq, what in enumerate(told, start=after.market_seq + 1))
     moved = changed(
         after,
         version=version,
@@ -157,9 +174,3 @@ def snapshot_payload(market: Market) -> dict[str, Any]:
 
 def _state_payload(before: Market, after: Market) -> dict[str, Any]:
     return {"market_id": after.market_id, "old_state": before.state.name, "new_state": after.state.name}
-
-
-def _numbered(channel: str, last_seq: int, told: Sequence[tuple[str, dict[str, Any]]]) -> tuple[FeedMessage, ...]:
-    return tuple(
-        FeedMessage(channel, seq, kind, payload) for seq, (kind, payload) in enumerate(told, start=last_seq + 1)
-    )

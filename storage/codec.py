@@ -84,9 +84,10 @@ def counts_row(change: Change) -> tuple[str | None, ...]:
     )
 
 
-def outbox_row(message: FeedMessage) -> tuple[str, str, str, str]:
+def outbox_row(message: FeedMessage) -> tuple[str | None, ...]:
     """The columns of `save_outbox`, in its order."""
-    return message.channel, str(message.seq), message.type, json.dumps(message.payload)
+    votes_seq = None if message.votes_seq is None else str(message.votes_seq)
+    return message.channel, str(message.seq), message.type, json.dumps(message.payload), votes_seq
 
 
 def market_json(change: Change) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class OutboxRow:
     payload_json: str
     created_at: datetime
     epoch: str
+    votes_seq: int | None
+    """Its number in the market's votes channel, if it is told there as well."""
 
 
 class OutboxReader:
@@ -64,4 +66,4 @@ class OutboxReader:
 
 def _row(row: Any) -> OutboxRow:
     place = (row["id"], row["channel"], row["seq"], row["type"])
-    return OutboxRow(*place, row["payload"], row["created_at"], row["epoch"])
+    return OutboxRow(*place, row["payload"], row["created_at"], row["epoch"], row["votes_seq"])

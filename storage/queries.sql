@@ -478,14 +478,15 @@ WHERE m.market_id = n.market_id AND m.version = n.version::bigint - 1
 RETURNING m.market_id;
 
 -- name: save_outbox
-INSERT INTO feed_outbox (channel, seq, type, payload)
-SELECT channel, seq::bigint, type, payload::jsonb
-FROM unnest(cells($1), cells($2), cells($3), cells($4)) WITH ORDINALITY AS o (channel, seq, type, payload, place)
+INSERT INTO feed_outbox (channel, seq, type, payload, votes_seq)
+SELECT channel, seq::bigint, type, payload::jsonb, votes_seq::bigint
+FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5))
+    WITH ORDINALITY AS o (channel, seq, type, payload, votes_seq, place)
 ORDER BY place;
 
 -- name: take_votes
 -- A batch of votes nobody of whom has voted before, as a transaction of its own: fence, ballots, counts and outbox in
--- one round trip. $3 is how many virtual shards it is fenced for, $37 and $38 how many ballots and markets there are.
+-- one round trip. $3 is how many virtual shards it is fenced for, $38 and $39 how many ballots and markets there are.
 WITH fenced AS MATERIALIZED (
     SELECT count(*) AS owned FROM (
         SELECT v.id FROM virtual_shards AS v
@@ -532,15 +533,16 @@ WITH fenced AS MATERIALIZED (
     WHERE m.market_id = n.market_id AND m.version = n.version::bigint - 1
     RETURNING 1
 ), told AS (
-    INSERT INTO feed_outbox (channel, seq, type, payload)
-    SELECT channel, seq::bigint, type, payload::jsonb
-    FROM unnest(cells($33), cells($34), cells($35), cells($36)) WITH ORDINALITY AS o (channel, seq, type, payload, place)
+    INSERT INTO feed_outbox (channel, seq, type, payload, votes_seq)
+    SELECT channel, seq::bigint, type, payload::jsonb, votes_seq::bigint
+    FROM unnest(cells($33), cells($34), cells($35), cells($36), cells($37))
+        WITH ORDINALITY AS o (channel, seq, type, payload, votes_seq, place)
     ORDER BY place
 )
 SELECT all_or_nothing(
     (SELECT owned FROM fenced) = $3::int
-    AND (SELECT count(*) FROM inserted) = $37::int
-    AND (SELECT count(*) FROM counted) = $38::int
+    AND (SELECT count(*) FROM inserted) = $38::int
+    AND (SELECT count(*) FROM counted) = $39::int
 );
 
 
@@ -858,7 +860,7 @@ SELECT status, signature, error_name FROM chain_transactions WHERE id = $1::text
 -- === feed ===
 
 -- name: unpublished
-SELECT o.id, o.channel, o.seq, o.type, o.payload, o.created_at, e.epoch
+SELECT o.id, o.channel, o.seq, o.type, o.payload, o.created_at, e.epoch, o.votes_seq
 FROM feed_outbox AS o
 CROSS JOIN feed_epoch AS e
 WHERE o.published_at IS NULL

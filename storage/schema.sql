@@ -275,6 +275,7 @@ CREATE TABLE feed_outbox (
     payload jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     published_at timestamptz,
+    votes_seq bigint,
     CONSTRAINT feed_outbox_gapless UNIQUE (channel, seq)
 );
 

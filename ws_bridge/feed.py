@@ -14,6 +14,7 @@ from typing import cast
 
 from redis.exceptions import RedisError
 
+from domain.feed import told_at
 from ws_bridge.backoff import Backoff, connect, heed_cancellation
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.relay import FEED_STREAM
@@ -119,21 +120,19 @@ def _entries(answer: object) -> Entries:
 
 
 def _parse(entries: Entries) -> tuple[FeedEntry, ...]:
-    parsed = (_entry(entry_id, fields) for entry_id, fields in entries)
-    return tuple(entry for entry in parsed if entry is not None)
+    return tuple(message for entry_id, fields in entries for message in _messages(entry_id, fields))
 
 
-def _entry(entry_id: str, fields: Mapping[str, str]) -> FeedEntry | None:
-    """A stream entry, or None for one that is not ours: if it was, its channel shows a gap and starts over."""
+def _messages(entry_id: str, fields: Mapping[str, str]) -> Sequence[FeedEntry]:
+    """A stream entry in each channel that it is told in; none for one that is not ours.
+
+    If it was, its channels show a gap and start over.
+    """
     try:
-        return FeedEntry(
-            fields["channel"],
-            fields["epoch"],
-            int(fields["seq"]),
-            fields["type"],
-            fields["timestamp"],
-            json.loads(fields["payload"]),
-        )
+        payload, votes_seq = json.loads(fields["payload"]), fields.get("votes_seq")
+        places = told_at(fields["channel"], int(fields["seq"]), int(votes_seq) if votes_seq else None)
+        what = (fields["type"], fields["timestamp"], payload)
+        return [FeedEntry(channel, fields["epoch"], seq, *what) for channel, seq in places]
     except (KeyError, ValueError) as error:
         log.error("entry %s of the feed cannot be read: %s", entry_id, type(error).__name__)
-        return None
+        return ()

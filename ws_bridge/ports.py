@@ -50,6 +50,11 @@ class OutboxRow(Protocol):
         """Names the stored history; changes only when history was lost or restored."""
         ...
 
+    @property
+    def votes_seq(self) -> int | None:
+        """Its number in the market's votes channel, if it is told there as well."""
+        ...
+
 
 class Outbox(Protocol):
     """The ordered messages of committed changes. Every method raises OSError while the database is out of reach."""

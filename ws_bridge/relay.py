@@ -24,7 +24,7 @@ first message after a silence does not wait."""
 WAIT_MAX_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
 
-FIELDS = ("channel", "epoch", "seq", "type", "timestamp", "payload")
+FIELDS = ("channel", "epoch", "seq", "type", "timestamp", "payload", "votes_seq")
 ADD_ALL = f"""
 for _, v in ipairs(cjson.decode(ARGV[2])) do
     redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*',
@@ -112,7 +112,8 @@ class Relay:
 def entry_values(row: OutboxRow) -> tuple[str, ...]:
     """A row as the values of a stream entry, in the order of `FIELDS`."""
     when = rfc3339(row.created_at.timestamp())
-    return row.channel, row.epoch, str(row.seq), row.type, when, row.payload_json
+    votes_seq = "" if row.votes_seq is None else str(row.votes_seq)
+    return row.channel, row.epoch, str(row.seq), row.type, when, row.payload_json, votes_seq
 
 
 async def _unless(stop: asyncio.Event, pause: Coroutine[Any, Any, None]) -> None:

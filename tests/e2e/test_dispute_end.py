@@ -157,7 +157,7 @@ async def test_a_dispute_without_votes_upholds_the_resolution(system: RunningSys
         assert (row["synthetic"], row["yes_votes"], row["no_votes"]) == (True, "0", "0")
         assert (row["submitted_yes"], row["submitted_no"], row["threshold_met"]) == (0, 1, False)
         told = await scene.database.fetch(
-            "SELECT payload FROM feed_outbox WHERE channel = $1", f"votes_{scene.dispute.market_id}"
+            "SELECT payload FROM feed_outbox WHERE channel = $1 AND votes_seq > 0", f"market_{scene.dispute.market_id}"
         )
         assert any('"synthetic": true' in message["payload"] for message in told)
         assert len(await scene.transactions()) == 1

@@ -177,7 +177,13 @@ async def compare(database: asyncpg.Connection, storm: Storm, total: int) -> Non
         name = market["market_id"]
         assert (market["likes"], market["dislikes"]) == (counted[name, True], counted[name, False])
     gaps = await database.fetch(
-        "SELECT channel FROM feed_outbox GROUP BY channel HAVING count(*) <> max(seq) - min(seq) + 1 OR min(seq) <> 1"
+        """
+        SELECT channel FROM (
+            SELECT channel, seq FROM feed_outbox
+            UNION ALL SELECT 'votes of ' || channel, votes_seq FROM feed_outbox WHERE votes_seq IS NOT NULL
+        ) AS told (channel, seq)
+        GROUP BY channel HAVING count(DISTINCT seq) <> max(seq) OR count(*) <> count(DISTINCT seq) OR min(seq) <> 1
+        """
     )
     assert gaps == []
 

@@ -402,7 +402,7 @@ async def test_messages_are_kept_in_order_with_their_payload(ground: Ground) -> 
     await save(journal, epochs, first)
     second = counted(first.market, no=1)
     await save(journal, epochs, second)
-    told = [(m.channel, m.seq, m.type, m.payload) for m in (*first.feed, *second.feed)]
+    told = [(*place, m.type, m.payload) for m in (*first.feed, *second.feed) for place in m.places]
     assert await ground.outbox() == told
     assert [seq for _, seq, _, _ in told] == [1, 1, 2, 2]
 

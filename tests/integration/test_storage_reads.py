@@ -174,14 +174,14 @@ async def test_unpublished_messages_come_in_order_until_they_are_marked(
         change = counted(change.market, yes=1)
         told += change.feed
         await save(journal, epochs, change)
-    rows = await outbox.unpublished(4)
-    assert [(r.channel, r.seq, r.type, json.loads(r.payload_json)) for r in rows] == [
-        (m.channel, m.seq, m.type, m.payload) for m in told[:4]
+    rows = await outbox.unpublished(2)
+    assert [(r.channel, r.seq, r.type, json.loads(r.payload_json), r.votes_seq) for r in rows] == [
+        (m.channel, m.seq, m.type, m.payload, m.votes_seq) for m in told[:2]
     ]
     assert all(row.created_at.tzinfo is not None for row in rows) and len({row.epoch for row in rows}) == 1
     for _ in range(2):
         await outbox.mark_published([row.id for row in rows])
-    assert [row.seq for row in await outbox.unpublished(10)] == [m.seq for m in told[4:]]
+    assert [row.seq for row in await outbox.unpublished(10)] == [m.seq for m in told[2:]]
 
 
 async def test_old_published_messages_are_pruned_and_waiting_ones_are_not(
@@ -190,7 +190,9 @@ async def test_old_published_messages_are_pruned_and_waiting_ones_are_not(
     journal = await real_ground.journal()
     epochs = await own(journal)
     await save(journal, epochs, adopted(market()))
-    await save(journal, epochs, counted(market(), yes=1))
+    change = counted(market(), yes=1)
+    await save(journal, epochs, change)
+    await save(journal, epochs, counted(change.market, yes=1))
     first, second = await outbox.unpublished(10)
     await outbox.mark_published([first.id])
     assert await outbox.prune() == 0

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from prometheus_client import REGISTRY
@@ -212,6 +213,10 @@ async def test_what_a_notifier_repeats_after_a_crash_is_told_once(running: Runni
             assert await client.xlen("zmart:feed") == 7
 
 
+async def _nothing_waits(running: RunningBridge) -> bool:
+    return not running.book.pending
+
+
 async def test_rows_wait_for_redis_and_for_the_database_and_arrive_in_order(
     running: RunningBridge, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,6 +224,7 @@ async def test_rows_wait_for_redis_and_for_the_database_and_arrive_in_order(
         await browser.expect(*JOINED)
         running.book.commit(CHANNEL)
         await browser.expect("VOTE_UPDATE")
+        await eventually_async(partial(_nothing_waits, running))  # a browser may know before the notifier does
         await running.valkey.kill()
         running.book.failures = 1
         for _ in range(20):

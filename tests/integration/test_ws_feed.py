@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,26 @@ async def test_only_what_comes_after_the_start_position_is_read(feed: RedisFeed,
     await writer.add(2)
     batch = await feed.next_batch()
     assert (seqs(batch), batch.history_lost) == ([3, 4], False)
+
+
+async def test_a_tally_arrives_in_both_channels_of_its_market_under_the_number_of_each(
+    feed: RedisFeed, writer: Writer
+) -> None:
+    await feed.open()
+    row = replace(writer.book.commit(CHANNEL), votes_seq=7)
+    await writer.client.xadd(FEED_STREAM, dict(zip(FIELDS, entry_values(row), strict=True)))
+    market, votes = (await feed.next_batch()).entries
+    assert (market.channel, market.seq, votes.channel, votes.seq) == (CHANNEL, 1, f"votes_{MARKET}", 7)
+    assert (market.payload, market.type, market.epoch) == (votes.payload, votes.type, votes.epoch)
+
+
+async def test_an_entry_of_the_notifier_before_this_one_is_read_as_it_was_meant(
+    feed: RedisFeed, writer: Writer
+) -> None:
+    await feed.open()
+    values = zip(FIELDS, entry_values(writer.book.commit(CHANNEL)), strict=True)
+    await writer.client.xadd(FEED_STREAM, {name: value for name, value in values if name != "votes_seq"})
+    assert [(each.channel, each.seq) for each in (await feed.next_batch()).entries] == [(CHANNEL, 1)]
 
 
 async def test_the_first_entries_of_a_new_stream_are_read(feed: RedisFeed, writer: Writer) -> None:

@@ -36,6 +36,7 @@ class Row:
     payload: Mapping[str, Any]
     created_at: datetime
     epoch: str
+    votes_seq: int | None = None
 
     @property
     def payload_json(self) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from domain.commands import CastVote, RecordChainVote
 from domain.deadlines import Deadline
-from domain.feed import announce
+from domain.feed import announce, told_at
 from domain.ids import VIRTUAL_SHARDS, MarketId
 from domain.intents import Action, Intent
 from domain.journal import AggregationNote, Ballot, ChainBallot, Change
@@ -140,7 +140,8 @@ class MemoryGround(Ground):
         return [(note.vote_type, note.votes_size, note.votes_root, note.tally.yes, note.tally.no) for note in mine]
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
-        return [(m.channel, m.seq, m.type, m.payload) for m in self.database.tables.outbox.values()]
+        messages = self.database.tables.outbox.values()
+        return [(*place, message.type, message.payload) for message in messages for place in message.places]
 
     async def aggregations(self) -> list[tuple[str, str, str | None, int, int, str]]:
         rows = self.database.tables.aggregations
@@ -204,8 +205,12 @@ class PostgresGround(Ground):
         return [(each.vote_type, each.votes_size, each.votes_root, each.yes_votes, each.no_votes) for each in found]
 
     async def outbox(self) -> list[tuple[str, int, str, Any]]:
-        rows = await self.query("SELECT channel, seq, type, payload FROM feed_outbox ORDER BY id")
-        return [(row["channel"], row["seq"], row["type"], json.loads(row["payload"])) for row in rows]
+        rows = await self.query("SELECT channel, seq, type, payload, votes_seq FROM feed_outbox ORDER BY id")
+        return [
+            (*place, row["type"], json.loads(row["payload"]))
+            for row in rows
+            for place in told_at(row["channel"], row["seq"], row["votes_seq"])
+        ]
 
     async def aggregations(self) -> list[tuple[str, str, str | None, int, int, str]]:
         rows = await self.query(
