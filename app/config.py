@@ -183,7 +183,8 @@ class Settings(BaseSettings):
     grpc_reflection: bool = Field(True, description="Server reflection for grpcurl")
     service_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Keys of internal services, or `sha256:` and a key's hash in hex, comma separated; unset: one is generated",
+        description="Keys of internal services, or `sha256:` and a key's hash in hex, comma separated;"
+        " unset: one is generated",
     )
     token_key: Path | None = Field(None, description="Ed25519 key (PEM) that signs tokens; unset: generated")
     token_algorithm: Literal["EdDSA", "HS256"] = Field(
