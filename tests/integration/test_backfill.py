@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -68,6 +69,7 @@ async def test_a_killed_backfill_goes_on_where_it_was_and_reads_everything_once(
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
     missing = int(said.decode().split(" transactions were missing")[0].split()[-1])
+    assert re.search(r"\d+/\d+ [\d,]+/s", said.decode()), "how far it came, and how fast"
     events = "SELECT count(*) FROM event_logs WHERE event_type = 'ProposalAggregated'"
     assert await rows.one(events) == TALLIES
     assert await rows.one("SELECT count(*) FROM event_logs WHERE commitment <> 'finalized'") == 0

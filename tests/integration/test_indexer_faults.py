@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from domain.commands import AdoptMarket
-from domain.indexed import EventRecord, Finality, IndexedTransaction, PositionTouched, WantedTransaction
+from domain.indexed import EventRecord, Finality, PositionTouched, WantedTransaction
 from domain.lifecycle import Lifecycle
-from indexer import fetcher, filler
+from indexer import fetcher
 from indexer.effects import ATTEMPTS_MAX as EFFECT_ATTEMPTS_MAX
 from indexer.ports import IndexTransaction, OpenTransaction
-from indexer.recorder import Recorder
 from indexer.worker import ATTEMPTS_MAX
 from storage.dead_letters import DeadLetters
 from tests.support.indexing import Bench, as_items, open_bench
@@ -157,6 +157,7 @@ async def test_a_body_that_fails_ten_times_is_a_dead_letter_that_can_be_replayed
     (letter,) = await letters(bench).list()
     assert await count(bench, "event_logs") == 0, "event, effect and mark are one transaction"
     assert await bench.rows.one("SELECT status FROM webhook_inbox") == "dead"
+    assert await bench.rows.one("SELECT alert_type FROM alerts") == "webhook_dead_letter"
     assert await letters(bench).replay(letter.letter_id)
     assert not await letters(bench).replay(letter.letter_id)
     await bench.work()
@@ -184,20 +185,32 @@ async def test_what_a_dead_worker_held_comes_back(bench: Bench) -> None:
     assert await count(bench, "event_logs") == 1
 
 
-async def test_bytes_that_are_no_event_are_kept_and_reported_once_for_each_kind(bench: Bench) -> None:
+CREATED = hashlib.sha256(b"event:MarketCreated").digest()[:8]
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [(b"12345678 and more", "unknown discriminator"), (CREATED + b"\1" * 80, "wrong length")],
+    ids=["unknown discriminator", "wrong length"],
+)
+async def test_bytes_that_are_no_event_are_kept_and_reported_once_for_each_kind(
+    bench: Bench, raw: bytes, fault: str
+) -> None:
     bodies = []
     for number in (1, 2):
         await bench.chain.create_market(number)
         (item,) = as_items(bench.body())
         logs = item["meta"]["logMessages"]
-        unknown = "Program data: " + base64.b64encode(b"12345678 and more").decode()
-        item["meta"]["logMessages"] = [unknown if line.startswith("Program data: ") else line for line in logs]
+        spoiled = "Program data: " + base64.b64encode(raw).decode()
+        item["meta"]["logMessages"] = [spoiled if line.startswith("Program data: ") else line for line in logs]
         bodies.append(json.dumps([item]).encode())
-    await bench.put(*bodies)
+    await bench.chain.create_market(3)
+    await bench.put(*bodies, bench.body())
     await bench.work()
-    rows = await bench.rows.all("SELECT event_type, fault, raw FROM event_logs")
-    assert [tuple(row) for row in rows] == [("Undecodable", "unknown discriminator", b"12345678 and more")] * 2
+    rows = await bench.rows.all("SELECT event_type, fault, raw FROM event_logs WHERE fault IS NOT NULL")
+    assert [tuple(row) for row in rows] == [("Undecodable", fault, raw)] * 2
     assert await bench.rows.one("SELECT alert_type FROM alerts") == "undecodable_event"
+    assert list(bench.markets.markets) == [market_id(3)], "the batch goes on"
 
 
 async def test_a_data_line_in_a_foreign_frame_is_never_an_event_and_one_in_ours_below_it_is(bench: Bench) -> None:
@@ -304,56 +317,6 @@ async def test_an_effect_that_fails_ten_times_is_a_dead_letter_that_can_be_repla
     assert await letters(bench).replay(letter.letter_id)
     await bench.hear()
     assert bench.markets.markets[market].state is Lifecycle.PROPOSED
-
-
-async def test_a_sweep_that_dies_goes_on_where_it_stopped_and_passes_nothing_by(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(filler, "PAGE_MAX", 3)
-    monkeypatch.setattr(filler, "BATCH_MAX", 2)
-    for number in range(1, 9):
-        await bench.chain.create_market(number)
-    bench.chain.ledger.tick(40)
-    written = 0
-    record = Recorder.record
-
-    async def dying(self: Recorder, transactions: Sequence[IndexedTransaction], mark: object) -> int:
-        nonlocal written
-        written += 1
-        if written == 3:
-            raise OSError("the database is gone")
-        return await record(self, transactions, mark)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Recorder, "record", dying)
-    with pytest.raises(OSError, match="gone"):
-        await bench.indexer.filler.sweep()
-    known = [event[3] for event in await bench.events()]
-    cursor = await bench.store.cursor()
-    assert cursor is not None and cursor.slot == max(known) and len(known) == 4
-    await bench.indexer.filler.sweep()
-    events = await bench.events()
-    assert [event[7] for event in events] == [None, *(market_id(number) for number in range(1, 9))]
-    assert [event[3] for event in events] == sorted(event[3] for event in events)
-
-
-async def test_the_cursor_stays_below_what_is_not_final(bench: Bench) -> None:
-    await bench.chain.create_market()
-    finalized = bench.chain.ledger.node.bank.settled("finalized").slot
-    await bench.indexer.filler.sweep()
-    cursor = await bench.store.cursor()
-    assert cursor is not None and cursor.slot == finalized
-    assert await count(bench, "event_logs") == 2
-
-
-async def test_what_the_node_lists_and_does_not_show_is_wanted_and_the_cursor_goes_on(bench: Bench) -> None:
-    await bench.chain.create_market()
-    await result(bench.chain, "zmart_setFault", "null_transaction", {"count": 2})
-    await bench.indexer.filler.sweep()
-    assert await count(bench, "wanted_transactions") == 2
-    await make_due(bench, "wanted_transactions")
-    while await bench.indexer.fetcher.step():
-        pass
-    assert await count(bench, "event_logs") == 2
 
 
 async def test_nothing_is_written_when_the_mark_fails(bench: Bench, watching: Watching) -> None:

@@ -10,31 +10,21 @@ import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
-from domain.commands import Command
 from domain.feed import market_channel
 from domain.ids import MarketId
 from domain.indexed import WantedTransaction
-from indexer.ports import MarketBroke, MarketsAway
 from indexer.service import Indexer
 from storage.projections import Projections
 from tests.support.indexing import FAST, Bench, open_bench
 from tests.support.ledger import Chain
+from tests.support.reconciling import ShardMarkets
+from tests.support.rpc_calls import result
 from tests.support.shard import OneShard
 from tests.support.stage import HASH, SOL
 from tests.support.storage import PostgresGround
 
 ACTIVATED = [("PROPOSED", "APPROVED"), ("APPROVED", "ACTIVE")]
 ENDED = [("ACTIVE", "RESOLVING"), ("RESOLVING", "DISPUTED")]
-
-
-class OwnedMarkets:
-    """The markets' actors behind the indexer's port: one shard over the same database."""
-
-    def __init__(self, shard: OneShard) -> None:
-        self._shard = shard
-
-    async def submit_many(self, commands: Sequence[Command]) -> Sequence[object | MarketsAway | MarketBroke]:
-        return await self._shard.send(*commands)
 
 
 @dataclass
@@ -85,8 +75,7 @@ async def world(chain: Chain, database_url: str, real_ground: PostgresGround) ->
     shard = OneShard(real_ground)
     await shard.start()
     async with open_bench(chain, database_url, Projections()) as bench:
-        owned = OwnedMarkets(shard)
-        bench.indexer = Indexer(replace(bench.parts, markets=owned), FAST)  # type: ignore[arg-type]
+        bench.indexer = Indexer(replace(bench.parts, markets=ShardMarkets(shard)), FAST)
         trader, market, backend = await chain.funded(2_000 * SOL), await chain.create_market(), chain.keys.backend
         await chain.land(chain.program.aggregate_proposal_votes(backend.wallet, market, 9, 0), backend.pair)
         await bench.indexer.filler.sweep()
@@ -138,3 +127,20 @@ async def test_all_three_at_once_are_one_message_for_each_change(world: World) -
     await world.bench.indexer.filler.sweep()
     await world.bench.hear()
     assert await world.told() == ACTIVATED + ENDED
+
+
+async def test_a_change_that_was_dropped_with_its_slot_is_corrected_once(world: World) -> None:
+    changes = to_active(world)
+    await world.by_webhook(await anext(changes))
+    await world.bench.hear()
+    chain, rows = world.bench.chain, world.bench.rows
+    slot = await rows.one("SELECT block_slot FROM event_logs WHERE event_type = 'ProposalApproved'")
+    await result(chain, "zmart_setFault", "drop_slot", {"slot": slot, "count": 1})
+    chain.ledger.tick(70)
+    for _ in range(2):
+        while await world.bench.indexer.promoter.step():
+            pass
+        await world.bench.hear()
+    assert await world.told() == [("PROPOSED", "APPROVED"), ("APPROVED", "PROPOSED")]
+    found = await rows.all("SELECT event_type FROM event_logs WHERE commitment = 'dropped'")
+    assert [row["event_type"] for row in found] == ["ProposalApproved"]

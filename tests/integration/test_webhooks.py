@@ -134,6 +134,12 @@ async def test_the_secret_alone_is_not_enough_where_a_signature_is_asked_for(doo
     assert (await door.post(ITEM, x_helius_signature=signed(ITEM))).status_code == 200
 
 
+@pytest.mark.parametrize("door", [WebhookMode.AUTHORIZATION], indirect=True, ids=str)
+async def test_a_signature_alone_is_not_enough_where_the_secret_is_asked_for(door: Door) -> None:
+    assert (await door.post(ITEM, x_helius_signature=signed(ITEM))).status_code == 401
+    assert (await door.post(ITEM, authorization=SECRET)).status_code == 200
+
+
 async def test_a_body_that_is_no_json_of_transactions_is_answered_400_and_a_sample_is_kept(door: Door) -> None:
     hostile = [
         b"",
