@@ -204,7 +204,12 @@ class Settings(BaseSettings):
     )
     token_issuer: str = Field("zmart", description="`iss` of the tokens")
     token_audience: str = Field("zmart-api", description="`aud` of the tokens")
-    sign_in_domain: str = Field("localhost:8080", description="The domain that sign-in messages name")
+    sign_in_domain: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost:8080",),
+        min_length=1,
+        description="Domains that sign-in messages may name, each with its port if any, comma separated; the first is"
+        " named unless a page asks for its own",
+    )
     sign_in_chain: str = Field("localnet", description="The cluster that sign-in messages name")
     limit_anonymous_per_min: int = Field(
         100, ge=0, description="Calls a minute from one address without a token; 0: no limit, as below"
@@ -270,6 +275,7 @@ class Settings(BaseSettings):
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
         lists = (
             "service_keys",
+            "sign_in_domain",
             "ws_origins",
             "solana_rpc_fallbacks",
             "webhook_secrets",
@@ -295,6 +301,13 @@ class Settings(BaseSettings):
         if wrong := [key for key in keys if not re.fullmatch("[0-9a-f]{64}", key)]:
             raise ValueError(f"not 64 lower-case hex digits: {', '.join(wrong)}")
         return keys
+
+    @field_validator("sign_in_domain")
+    @classmethod
+    def _check_domains(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [domain for domain in domains if not re.fullmatch(r"[^\s/]+", domain)]:
+            raise ValueError(f"not a domain, without scheme and path: {', '.join(wrong)}")
+        return domains
 
     @field_validator("service_keys")
     @classmethod

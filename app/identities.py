@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 import uuid
@@ -121,10 +122,16 @@ def doorkeeper(settings: Settings) -> Doorkeeper:
 
 
 def challenges(settings: Settings, redis: RedisNonces, database: NonceStore, breakers: Breakers) -> Challenges:
-    """Sign-in challenges for this site."""
-    site = Site(settings.sign_in_domain, f"http://{settings.sign_in_domain}", settings.sign_in_chain, STATEMENT)
+    """Sign-in challenges for the sites of this deployment."""
+    sites = [site_of(domain, settings.sign_in_chain) for domain in settings.sign_in_domain]
     first = Nonces(redis, breakers.asking_redis)
-    return Challenges(site, first, clock.utc_now, new_nonce, Nonces(database))
+    return Challenges(sites, first, clock.utc_now, new_nonce, Nonces(database))
+
+
+def site_of(domain: str, chain_id: str) -> Site:
+    """What messages under a domain say; wallets hold the URI against the page's: https, but on the own machine."""
+    is_local = re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", domain) is not None
+    return Site(domain, f"{'http' if is_local else 'https'}://{domain}", chain_id, STATEMENT)
 
 
 def refreshes(settings: Settings, families: RefreshFamilies) -> Refreshes:

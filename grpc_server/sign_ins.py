@@ -25,7 +25,7 @@ class AuthService(AuthServiceServicer):
         self, request: pb.CreateChallengeRequest, context: ServicerContext[Any, Any]
     ) -> pb.CreateChallengeResponse:
         """Answer a fresh challenge."""
-        challenge = await self._challenges.issue(translate.address(request.address))
+        challenge = await self._challenges.issue(translate.address(request.address), request.domain or None)
         if isinstance(challenge, Challenge):
             return translate.challenge_response(challenge)
         raise Rejected(challenge)

@@ -114,6 +114,9 @@ TABLE: Mapping[object, Entry] = {
     Denial.ADDRESS_CANNOT_SIGN: Entry(
         Denial.ADDRESS_CANNOT_SIGN.name, _INVALID, "the address is not the public key of a wallet"
     ),
+    Denial.SIGN_IN_DOMAIN_UNKNOWN: Entry(
+        Denial.SIGN_IN_DOMAIN_UNKNOWN.name, _INVALID, "nobody can sign in here under that domain"
+    ),
     **{
         invalid: Entry(invalid.name, _INVALID, f"{{field}}: {sentence}")
         for invalid, sentence in {

@@ -11,6 +11,8 @@ class Denial(enum.Enum):
     ADDRESS_CANNOT_SIGN = enum.auto()
     """The address is not a point of the curve (a program's account, say) or fits any signature."""
 
+    SIGN_IN_DOMAIN_UNKNOWN = enum.auto()
+    """A challenge was asked for under a domain that is not ours."""
     SIGN_IN_MESSAGE_MALFORMED = enum.auto()
     NONCE_UNKNOWN = enum.auto()
     """Never issued for this address, used up, or expired; which of them is nobody's business."""

@@ -74,6 +74,7 @@ ROWS: Mapping[str, list[Row]] = {
     "AuthService/CreateChallenge": [
         good({"address": str(NOBODY.pubkey())}, varies=TOKENS),
         bad({"address": "abc"}, "ADDRESS_MALFORMED"),
+        bad({"address": str(NOBODY.pubkey()), "domain": "a.example"}, "SIGN_IN_DOMAIN_UNKNOWN"),
     ],
     "AuthService/SignIn": [bad(SIGN_IN, "SIGN_IN_MESSAGE_MALFORMED")],
     "AuthService/RefreshToken": [bad({"refresh_token": "abc"}, "REFRESH_TOKEN_MALFORMED")],

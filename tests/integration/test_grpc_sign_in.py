@@ -48,6 +48,20 @@ async def test_a_wallet_signs_in_and_votes_with_its_token(running: Served, perso
     assert (await VoteServiceStub(running.channel).CastProposalVote(vote, metadata=metadata)).success
 
 
+async def test_a_page_gets_a_challenge_that_names_its_own_domain_if_that_is_ours(
+    running: Served, person: Person
+) -> None:
+    stub = AuthServiceStub(running.channel)
+    mine = await stub.CreateChallenge(pb.CreateChallengeRequest(address=person.wallet, domain="zmart.example"))
+    assert mine.message.startswith("zmart.example wants") and "URI: https://zmart.example\n" in mine.message
+    answer = pb.SignInRequest(address=person.wallet, message=mine.message, signature=person.sign(mine.message))
+    assert (await stub.SignIn(answer)).access_token
+    failed = await failure(
+        stub.CreateChallenge(pb.CreateChallengeRequest(address=person.wallet, domain="evil.example"))
+    )
+    assert (failed.code, failed.info.reason) == (StatusCode.INVALID_ARGUMENT, "SIGN_IN_DOMAIN_UNKNOWN")
+
+
 async def test_of_many_answers_to_one_challenge_exactly_one_wins(running: Served, person: Person) -> None:
     stub = AuthServiceStub(running.channel)
     answer = await answered(running, person)

@@ -66,6 +66,7 @@ from tests.support.vote_logs import VoteLogs
 
 SERVICE_KEY = "a service key for tests only"
 SITE = Site("localhost:8080", "http://localhost:8080", "localnet", "Sign in to vote.")
+SITES = [SITE, Site("zmart.example", "https://zmart.example", "localnet", "Sign in to vote.")]
 PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
 SIGNER = ReceiptSigner(signing_key(Ed25519PrivateKey.generate()))
 NEXT_DEADLINE = Deadline(START_S + 300, ClockName.CHAIN)
@@ -353,7 +354,7 @@ async def served(
     tokens = Tokens(
         signing_key(Ed25519PrivateKey.generate()), (), "zmart", "zmart-api", clock.now_s, lambda: str(next(numbers))
     )
-    challenges = Challenges(SITE, NoncesInMemory(clock.now_s), clock.utc_now, lambda: uuid.uuid4().hex)
+    challenges = Challenges(SITES, NoncesInMemory(clock.now_s), clock.utc_now, lambda: uuid.uuid4().hex)
     parts = Parts(
         router=town,
         accounts=accounts,

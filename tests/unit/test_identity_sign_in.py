@@ -19,18 +19,18 @@ ORDER = 2**252 + 27742317777372353535851937790883648493
 class Desk:
     """Challenges on a clock that the test moves."""
 
-    def __init__(self, site: Site = SITE, nonces: NoncesInMemory | None = None) -> None:
+    def __init__(self, *sites: Site, nonces: NoncesInMemory | None = None) -> None:
         self.now = NOON
         self.nonces = nonces or NoncesInMemory(lambda: int(self.now.timestamp()))
         self._issued = 0
-        self.challenges = Challenges(site, self.nonces, lambda: self.now, self._new_nonce)
+        self.challenges = Challenges(sites or [SITE], self.nonces, lambda: self.now, self._new_nonce)
 
     def _new_nonce(self) -> str:
         self._issued += 1
         return f"nonce{self._issued:011d}"
 
-    async def issue(self, wallet: Wallet) -> Challenge:
-        challenge = await self.challenges.issue(wallet)
+    async def issue(self, wallet: Wallet, domain: str | None = None) -> Challenge:
+        challenge = await self.challenges.issue(wallet, domain)
         assert isinstance(challenge, Challenge)
         return challenge
 
@@ -178,8 +178,38 @@ async def test_a_challenge_issued_under_other_settings_is_refused(
 ) -> None:
     message = (await desk.issue(signer.wallet)).message
     names = ("domain", "uri", "chain_id", "statement")
-    moved = Desk(Site(**{name: value if name == field else getattr(SITE, name) for name in names}), desk.nonces)
+    moved = Desk(Site(**{name: value if name == field else getattr(SITE, name) for name in names}), nonces=desk.nonces)
     assert await moved.challenges.redeem(signer.wallet, message, signer.sign(message)) is denial
+
+
+OTHER = Site("app.zmart.example", "https://app.zmart.example", "localnet", "Sign in to vote.")
+
+
+async def test_each_of_our_domains_has_challenges_of_its_own_and_others_have_none(signer: Signer) -> None:
+    desk = Desk(SITE, OTHER)
+    assert (await desk.issue(signer.wallet)).message.startswith(f"{SITE.domain} wants")
+    named = read((await desk.issue(signer.wallet, OTHER.domain)).message)
+    assert named is not None
+    assert (named.domain, named.uri) == (OTHER.domain, OTHER.uri)
+    for stranger in ("evil.example", "", OTHER.domain.upper()):
+        assert await desk.challenges.issue(signer.wallet, stranger) is Denial.SIGN_IN_DOMAIN_UNKNOWN
+
+
+async def test_a_challenge_of_one_domain_signs_in_under_it_alone(signer: Signer) -> None:
+    desk = Desk(SITE, OTHER)
+    message = (await desk.issue(signer.wallet, OTHER.domain)).message
+    assert await desk.challenges.redeem(signer.wallet, message, signer.sign(message)) is None
+    message = (await desk.issue(signer.wallet, OTHER.domain)).message.replace(OTHER.domain, SITE.domain)
+    denial = await desk.challenges.redeem(signer.wallet, message, signer.sign(message))
+    assert denial is Denial.SIGN_IN_DOMAIN_MISMATCH
+
+
+async def test_a_challenge_of_a_domain_that_is_ours_no_more_is_refused(signer: Signer) -> None:
+    desk = Desk(SITE, OTHER)
+    message = (await desk.issue(signer.wallet, OTHER.domain)).message
+    moved = Desk(SITE, nonces=desk.nonces)
+    denial = await moved.challenges.redeem(signer.wallet, message, signer.sign(message))
+    assert denial is Denial.SIGN_IN_DOMAIN_MISMATCH
 
 
 @pytest.mark.parametrize("signature", ["", "0", "1" * 64 + "2", "z" * 88, "z" * 500, "2" * 20])
@@ -256,7 +286,7 @@ async def test_while_the_first_store_is_away_the_spare_one_has_the_nonces_and_ea
 ) -> None:
     first, spare = Away(), NoncesInMemory(lambda: int(NOON.timestamp()))
     letters = iter("abcdefgh")
-    challenges = Challenges(SITE, first, lambda: NOON, lambda: next(letters) * 16, spare)
+    challenges = Challenges([SITE], first, lambda: NOON, lambda: next(letters) * 16, spare)
     issued = await challenges.issue(signer.wallet)
     assert isinstance(issued, Challenge)
     assert issued.nonce == "p" + "b" * 16
@@ -271,6 +301,6 @@ async def test_while_the_first_store_is_away_the_spare_one_has_the_nonces_and_ea
 
 
 async def test_with_both_stores_away_nobody_gets_a_challenge(signer: Signer) -> None:
-    challenges = Challenges(SITE, Away(), lambda: NOON, lambda: "n" * 16, Away())
+    challenges = Challenges([SITE], Away(), lambda: NOON, lambda: "n" * 16, Away())
     with pytest.raises(NonceStoreUnavailable):
         await challenges.issue(signer.wallet)

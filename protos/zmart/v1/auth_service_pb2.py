@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bzmart/v1/auth_service.proto\x12\x08zmart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"/\n\x16\x43reateChallengeRequest\x12\x15\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"i\n\x17\x43reateChallengeResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"V\n\rSignInRequest\x12\x15\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07message\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tsignature\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"m\n\x0eSignInResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x13RefreshTokenRequest\x12\x1b\n\rrefresh_token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"s\n\x14RefreshTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xcd\x02\n\x0b\x41uthService\x12v\n\x0f\x43reateChallenge\x12 .zmart.v1.CreateChallengeRequest\x1a!.zmart.v1.CreateChallengeResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/api/auth/challenge:\x01*\x12Y\n\x06SignIn\x12\x17.zmart.v1.SignInRequest\x1a\x18.zmart.v1.SignInResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/sign-in:\x01*\x12k\n\x0cRefreshToken\x12\x1d.zmart.v1.RefreshTokenRequest\x1a\x1e.zmart.v1.RefreshTokenResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/refresh:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bzmart/v1/auth_service.proto\x12\x08zmart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\x16\x43reateChallengeRequest\x12\x15\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06\x64omain\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"i\n\x17\x43reateChallengeResponse\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"V\n\rSignInRequest\x12\x15\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07message\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tsignature\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"m\n\x0eSignInResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x13RefreshTokenRequest\x12\x1b\n\rrefresh_token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"s\n\x14RefreshTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xcd\x02\n\x0b\x41uthService\x12v\n\x0f\x43reateChallenge\x12 .zmart.v1.CreateChallengeRequest\x1a!.zmart.v1.CreateChallengeResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/api/auth/challenge:\x01*\x12Y\n\x06SignIn\x12\x17.zmart.v1.SignInRequest\x1a\x18.zmart.v1.SignInResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/sign-in:\x01*\x12k\n\x0cRefreshToken\x12\x1d.zmart.v1.RefreshTokenRequest\x1a\x1e.zmart.v1.RefreshTokenResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/api/auth/refresh:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATECHALLENGEREQUEST'].fields_by_name['address']._loaded_options = None
   _globals['_CREATECHALLENGEREQUEST'].fields_by_name['address']._serialized_options = b'\342A\001\002'
+  _globals['_CREATECHALLENGEREQUEST'].fields_by_name['domain']._loaded_options = None
+  _globals['_CREATECHALLENGEREQUEST'].fields_by_name['domain']._serialized_options = b'\342A\001\001'
   _globals['_SIGNINREQUEST'].fields_by_name['address']._loaded_options = None
   _globals['_SIGNINREQUEST'].fields_by_name['address']._serialized_options = b'\342A\001\002'
   _globals['_SIGNINREQUEST'].fields_by_name['message']._loaded_options = None
@@ -51,17 +53,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHSERVICE'].methods_by_name['RefreshToken']._loaded_options = None
   _globals['_AUTHSERVICE'].methods_by_name['RefreshToken']._serialized_options = b'\202\323\344\223\002\026\"\021/api/auth/refresh:\001*'
   _globals['_CREATECHALLENGEREQUEST']._serialized_start=137
-  _globals['_CREATECHALLENGEREQUEST']._serialized_end=184
-  _globals['_CREATECHALLENGERESPONSE']._serialized_start=186
-  _globals['_CREATECHALLENGERESPONSE']._serialized_end=291
-  _globals['_SIGNINREQUEST']._serialized_start=293
-  _globals['_SIGNINREQUEST']._serialized_end=379
-  _globals['_SIGNINRESPONSE']._serialized_start=381
-  _globals['_SIGNINRESPONSE']._serialized_end=490
-  _globals['_REFRESHTOKENREQUEST']._serialized_start=492
-  _globals['_REFRESHTOKENREQUEST']._serialized_end=542
-  _globals['_REFRESHTOKENRESPONSE']._serialized_start=544
-  _globals['_REFRESHTOKENRESPONSE']._serialized_end=659
-  _globals['_AUTHSERVICE']._serialized_start=662
-  _globals['_AUTHSERVICE']._serialized_end=995
+  _globals['_CREATECHALLENGEREQUEST']._serialized_end=206
+  _globals['_CREATECHALLENGERESPONSE']._serialized_start=208
+  _globals['_CREATECHALLENGERESPONSE']._serialized_end=313
+  _globals['_SIGNINREQUEST']._serialized_start=315
+  _globals['_SIGNINREQUEST']._serialized_end=401
+  _globals['_SIGNINRESPONSE']._serialized_start=403
+  _globals['_SIGNINRESPONSE']._serialized_end=512
+  _globals['_REFRESHTOKENREQUEST']._serialized_start=514
+  _globals['_REFRESHTOKENREQUEST']._serialized_end=564
+  _globals['_REFRESHTOKENRESPONSE']._serialized_start=566
+  _globals['_REFRESHTOKENRESPONSE']._serialized_end=681
+  _globals['_AUTHSERVICE']._serialized_start=684
+  _globals['_AUTHSERVICE']._serialized_end=1017
 # @@protoc_insertion_point(module_scope)

@@ -63,7 +63,8 @@ class AuthServiceServicer:
     def CreateChallenge(self, request, context):
         """Issues the one text that the wallet has to sign. Anonymous.
 
-        Fails with ADDRESS_MALFORMED when the address is not a 32-byte key that can sign.
+        Fails with ADDRESS_MALFORMED when the address is not base58 of 32 bytes, ADDRESS_CANNOT_SIGN when no wallet has that
+        key, SIGN_IN_DOMAIN_UNKNOWN for a domain that is none of this deployment's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

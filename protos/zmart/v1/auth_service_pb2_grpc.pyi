@@ -39,7 +39,8 @@ class AuthServiceStub:
     CreateChallenge: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CreateChallengeRequest, _auth_service_pb2.CreateChallengeResponse]
     """Issues the one text that the wallet has to sign. Anonymous.
 
-    Fails with ADDRESS_MALFORMED when the address is not a 32-byte key that can sign.
+    Fails with ADDRESS_MALFORMED when the address is not base58 of 32 bytes, ADDRESS_CANNOT_SIGN when no wallet has that
+    key, SIGN_IN_DOMAIN_UNKNOWN for a domain that is none of this deployment's.
     """
     SignIn: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.SignInRequest, _auth_service_pb2.SignInResponse]
     """Exchanges a signed challenge for a token. Anonymous.
@@ -65,7 +66,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     CreateChallenge: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CreateChallengeRequest, _auth_service_pb2.CreateChallengeResponse]  # type: ignore[assignment]
     """Issues the one text that the wallet has to sign. Anonymous.
 
-    Fails with ADDRESS_MALFORMED when the address is not a 32-byte key that can sign.
+    Fails with ADDRESS_MALFORMED when the address is not base58 of 32 bytes, ADDRESS_CANNOT_SIGN when no wallet has that
+    key, SIGN_IN_DOMAIN_UNKNOWN for a domain that is none of this deployment's.
     """
     SignIn: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.SignInRequest, _auth_service_pb2.SignInResponse]  # type: ignore[assignment]
     """Exchanges a signed challenge for a token. Anonymous.
@@ -93,7 +95,8 @@ class AuthServiceServicer:
     ) -> _typing.Union[_auth_service_pb2.CreateChallengeResponse, _abc.Awaitable[_auth_service_pb2.CreateChallengeResponse]]:
         """Issues the one text that the wallet has to sign. Anonymous.
 
-        Fails with ADDRESS_MALFORMED when the address is not a 32-byte key that can sign.
+        Fails with ADDRESS_MALFORMED when the address is not base58 of 32 bytes, ADDRESS_CANNOT_SIGN when no wallet has that
+        key, SIGN_IN_DOMAIN_UNKNOWN for a domain that is none of this deployment's.
         """
 
     def SignIn(

@@ -1,4 +1,4 @@
-"""Service keys as settings give them: in plain text, or as hashes from which nobody gets a key."""
+"""Who may call, as settings describe it: service keys in plain text or as hashes, and the sites of sign-in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
-from app.identities import doorkeeper, known_service_key
+from app.identities import doorkeeper, known_service_key, site_of
 from identity import ANONYMOUS, Caller, Tier
 
 KEY = "9f" * 32
@@ -36,3 +36,27 @@ def test_a_server_that_has_hashes_alone_has_no_key_to_write_down(tmp_path: Path)
 def test_half_a_hash_is_refused_rather_than_taken_for_a_key(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ValueError, match="64 lower-case hex digits"):
         given(tmp_path, wrong)
+
+
+@pytest.mark.parametrize(
+    ("domain", "uri"),
+    [
+        ("localhost:8080", "http://localhost:8080"),
+        ("127.0.0.1", "http://127.0.0.1"),
+        ("[::1]:80", "http://[::1]:80"),
+        ("zmart.example", "https://zmart.example"),
+        ("localhost.example:8443", "https://localhost.example:8443"),
+    ],
+)
+def test_a_site_is_spoken_to_by_https_unless_it_is_on_the_own_machine(domain: str, uri: str) -> None:
+    assert site_of(domain, "devnet").uri == uri
+
+
+@pytest.mark.parametrize("wrong", ["https://zmart.example", "zmart.example/", "zmart example", ""])
+def test_a_domain_has_neither_scheme_nor_path(wrong: str) -> None:
+    assert Settings.model_validate({"sign_in_domain": "a.example, b.example:1"}).sign_in_domain == (
+        "a.example",
+        "b.example:1",
+    )
+    with pytest.raises(ValueError, match="sign_in_domain"):
+        Settings.model_validate({"sign_in_domain": wrong})
