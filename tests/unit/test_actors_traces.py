@@ -45,7 +45,7 @@ async def sent(shard: Shard, traceparents: Sequence[str | None], *, is_traced: b
     link = Link(Place(shard), "slot", seal(), is_traced=is_traced)
     futures: list[asyncio.Future[Answer]] = [asyncio.get_running_loop().create_future() for _ in traceparents]
     for number, (future, traceparent) in enumerate(zip(futures, traceparents, strict=True)):
-        link.put(Waiting(vote(number), future, time.monotonic() + 5.0, traceparent=traceparent))
+        link.put(Waiting(vote(number), future, time.monotonic() + 60.0, traceparent=traceparent))
     await asyncio.gather(*futures)
     link.stop()
     (batch,) = shard.received

@@ -51,7 +51,7 @@ def test_the_command_dies_when_its_parent_is_killed(death_signal: signal.Signals
         try:
             assert parent.stdout is not None
             child_pid = int(parent.stdout.readline())
-            assert set(processes_of_run(run_id)) == {parent.pid, child_pid}
+            eventually(lambda: set(processes_of_run(run_id)) == {parent.pid, child_pid})
         finally:
             parent.kill()
     assert eventually(lambda: processes_of_run(run_id) == [])
