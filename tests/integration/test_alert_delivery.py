@@ -241,7 +241,7 @@ async def test_people_hear_that_the_database_is_away_and_that_it_is_back(
     name = database_url.rpartition("/")[2]
     server = await asyncpg.connect(postgres_server.url)
     await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+    await server.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = $1", name)
     await desk.turn()
     desk.clock.s += DATABASE_DOWN_S - 1
     await desk.turn()

@@ -20,6 +20,7 @@ from app.logs import configure_logs
 from grpc_server import BookUnavailable, InboxUnavailable, ShardUnavailable, Webhooks
 from identity import SessionStoreUnavailable, Tier, WebhookMode, WebhookSecrets
 from tests.support.bridge import running_bridge
+from tests.support.eventually import eventually_async
 from tests.support.feed import Book
 from tests.support.grpc_parts import SERVICE_KEY, Person, Served, market_id_of, observed, served
 from tests.support.valkey import ValkeyServer
@@ -191,6 +192,9 @@ async def test_a_webhook_that_fails_logs_neither_its_secret_nor_its_body(running
 
 
 async def test_a_socket_logs_no_token_from_its_address_or_header(valkey: ValkeyServer, log: Log) -> None:
+    async def said() -> bool:
+        return bool(log.text)
+
     async with running_bridge(valkey, Book()) as bridge:
         async with bridge.browser("/ws?token=in-the-query", bearer="in-a-header"):
             pass
@@ -198,5 +202,6 @@ async def test_a_socket_logs_no_token_from_its_address_or_header(valkey: ValkeyS
         writer.write(b"GET /ws?token=in-the-query HTTP/1.0\r\nAuthorization: Bearer in-a-header\r\n\r\n")
         await reader.read()
         writer.close()
+        await eventually_async(said)
     assert [line["event"] for line in log.lines()] == ["opening handshake failed: InvalidMessage"]
     assert "in-the-query" not in log.text and "in-a-header" not in log.text

@@ -14,6 +14,7 @@ from app.config import Settings
 from app.identities import challenges
 from domain.ids import Wallet
 from identity import Challenge, Denial
+from storage import redis_nonces
 from storage.nonces import NonceStore
 from storage.outages import StorageUnavailable
 from storage.redis_nonces import RedisNonces
@@ -25,7 +26,9 @@ ONE, OTHER = Wallet("one"), Wallet("other")
 
 
 @pytest.fixture
-async def nonces(valkey: ValkeyServer) -> AsyncIterator[RedisNonces]:
+async def nonces(valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RedisNonces]:
+    """A machine that stands for half a second is no outage here."""
+    monkeypatch.setattr(redis_nonces, "ANSWER_S_MAX", 60.0)
     store = RedisNonces(valkey.url)
     yield store
     await store.close()
