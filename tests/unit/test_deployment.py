@@ -47,11 +47,12 @@ def test_the_dockerfile_is_clean() -> None:
 def test_a_service_is_pinned_bounded_and_without_privileges(name: str) -> None:
     service = SERVICES[name]
     image, _, tag = service["image"].partition(":")
-    assert tag and tag != "latest", image
+    assert re.match(r"(\$\{ZMART_VERSION:-)?v?\d+\.\d+", tag), image
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["user"].split(":")[0] not in ("0", "root")
+    assert re.fullmatch(r"[1-9]\d*:\d+", service["user"]), "by number, whatever names the image has"
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
     assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
     assert "healthcheck" in service or name in ("pod", "migrate")
 
@@ -71,6 +72,25 @@ def test_commits_wait_no_longer_for_segments_than_on_the_embedded_server() -> No
     assert postgres["environment"]["POSTGRES_INITDB_ARGS"] == f"--wal-segsize={WAL_SEGMENT_MB}"
     given = [word for word in postgres["command"] if "=" in word]
     assert given == [f"{name}={SETTINGS[name]}" for name in ("min_wal_size", "max_wal_size")]
+
+
+def test_envoy_stops_after_those_whom_it_forwards_to_so_that_calls_through_it_are_answered() -> None:
+    assert "envoy" in OURS["grpc"]["depends_on"]
+    assert "envoy" in OURS["bridge"]["depends_on"]
+    assert not OURS["envoy"]["depends_on"].keys() & OURS.keys()
+
+
+def test_nobody_connects_to_the_server_that_only_makes_the_database() -> None:
+    """It listens on the socket alone, and is stopped as soon as the database is made."""
+    assert "--host=127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
+
+
+def test_every_base_of_the_image_and_its_installer_are_pinned_to_a_release() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    bases = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
+    assert len(bases) == 1, "what is built with one Python runs with the same"
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", *bases)
+    assert re.search(r"pip install --no-cache-dir uv==\d+\.\d+\.\d+$", dockerfile, re.MULTILINE)
 
 
 def test_every_variable_of_ours_is_a_setting_and_so_is_every_secret_of_that_name() -> None:
