@@ -1,4 +1,7 @@
-"""What keeps the gRPC server from asking a dependency that fails: one breaker each for PostgreSQL and Redis (T71, T72).
+"""What keeps the gRPC server from asking a dependency that fails: breakers for PostgreSQL and Redis (T71, T72).
+
+The inbox of webhooks has connections of its own to PostgreSQL and a breaker of its own: when reads wait in vain for one
+of theirs, the inbox still has some.
 
 The chain's endpoints have theirs in `chain/endpoints.py`. All of them are shown by GetHealth.
 """
@@ -6,7 +9,7 @@ The chain's endpoints have theirs in `chain/endpoints.py`. All of them are shown
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from app import clock
 from app.config import Settings
@@ -34,12 +37,13 @@ class Breakers:
         times = (settings.breaker_failures, settings.dependency_breaker_s)
         self.redis = Breaker(clock.monotonic_s, (CountsUnavailable, StorageUnavailable), *times)
         self.database = Breaker(clock.monotonic_s, (_Silent,), *times)
+        self.inbox = Breaker(clock.monotonic_s, (_Silent,), *times)
         self._shown: dict[str, bool] = {}
         self._show()
 
     def states(self) -> Mapping[str, bool]:
         """Which are open, by the name of the dependency."""
-        return {"redis": self.redis.is_open, "database": self.database.is_open}
+        return {"redis": self.redis.is_open, "database": self.database.is_open, "inbox": self.inbox.is_open}
 
     def _show(self) -> None:
         """To Prometheus, when something has changed: each statement comes by here."""
@@ -48,11 +52,18 @@ class Breakers:
             DEPENDENCY_BREAKER_OPEN.labels(name).set(states[name])
         self._shown = dict(states)
 
-    @contextmanager
-    def asking_database(self) -> Iterator[None]:
+    def asking_database(self) -> AbstractContextManager[None]:
         """Around one statement; raises StorageUnavailable at once while nobody may ask. SQL errors are answers."""
+        return self._asking(self.database)
+
+    def asking_inbox(self) -> AbstractContextManager[None]:
+        """The same over the inbox's connections."""
+        return self._asking(self.inbox)
+
+    @contextmanager
+    def _asking(self, breaker: Breaker) -> Iterator[None]:
         try:
-            with self.database.attempt():
+            with breaker.attempt():
                 try:
                     yield
                 except StorageUnavailable as outage:

@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge
 
 DEPENDENCY_BREAKER_OPEN = Gauge(
     "zmart_dependency_breaker_open",
-    "1 while a gRPC server's breaker of the database or of Redis is open.",
+    "1 while a gRPC server's breaker of the database, the inbox's part of it or Redis is open.",
     ["dependency"],
     multiprocess_mode="livemax",
 )

@@ -280,7 +280,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         INBOX_POOL,
         "zmart-inbox",
         idle_s=NEVER_IDLE_S,
-        guard=breakers.asking_database,
+        guard=breakers.asking_inbox,
         span=tracing.sql if tracing else None,
     )
     pool = rpc_pool(settings)

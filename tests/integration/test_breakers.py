@@ -23,6 +23,7 @@ from chain.rpc import Rpc, RpcSettings
 from grpc_server import AccountsUnavailable
 from identity import NonceStoreUnavailable
 from storage.database import Database, database_pool
+from storage.inbox import Inbox
 from storage.outages import StorageUnavailable
 from storage.reads import MarketReads
 from storage.redis_nonces import RedisNonces
@@ -33,7 +34,8 @@ from zmart.v1.market_service_pb2 import ListMarketsRequest
 from zmart.v1.market_service_pb2_grpc import MarketServiceStub
 
 FAILURES, OPEN_S = 5, 60.0
-NAMES = ("redis", "database")
+NAMES = ("redis", "database", "inbox")
+CLOSED = dict.fromkeys(NAMES, False)
 
 
 @pytest.fixture
@@ -79,12 +81,23 @@ async def test_after_five_failures_nobody_asks_until_one_probe_may(
     there = await database_pool(real_ground.database_url, 1, guard=breakers.asking_database)
     reasons = [await asked(nowhere) for _ in range(FAILURES)]
     assert not any("not asked" in str(reason) for reason in reasons)
-    assert breakers.states() == {"redis": False, "database": True} == shown()
+    assert breakers.states() == {**CLOSED, "database": True} == shown()
     assert "not asked: it failed repeatedly, the next try is in 60 s" in str(await asked(there))
     now_s[0] += OPEN_S
     assert await asked(there) is None
-    assert breakers.states() == {"redis": False, "database": False} == shown()
+    assert breakers.states() == CLOSED == shown()
     await there.close()
+
+
+async def test_the_inbox_is_asked_while_other_reads_wait_in_vain_for_a_connection(
+    breakers: Breakers, nowhere: Database, real_ground: PostgresGround
+) -> None:
+    inbox_database = await database_pool(real_ground.database_url, 1, guard=breakers.asking_inbox)
+    for _ in range(FAILURES):
+        assert await asked(nowhere) is not None
+    assert breakers.states() == {**CLOSED, "database": True}
+    assert await Inbox(inbox_database).put(b"[]") > 0
+    await inbox_database.close()
 
 
 async def test_errors_of_sql_are_answers(breakers: Breakers, real_ground: PostgresGround) -> None:
@@ -93,7 +106,7 @@ async def test_errors_of_sql_are_answers(breakers: Breakers, real_ground: Postgr
         with pytest.raises(StorageUnavailable, match="SQLSTATE 23505"):
             await OperatorTokens(there).note("id", "", 4_000_000_000)
             await OperatorTokens(there).note("id", "", 4_000_000_000)
-    assert breakers.states() == {"redis": False, "database": False}
+    assert breakers.states() == CLOSED
     await there.close()
 
 

@@ -191,9 +191,9 @@ async def test_while_the_breaker_is_open_bodies_are_refused_unasked_and_its_prob
     front: Front, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breakers, now_s, cable = Breakers(Settings(breaker_failures=5, breaker_open_s=60.0)), [1_000.0], Cable(database_url)
-    monkeypatch.setattr(breakers.database, "_clock", lambda: now_s[0])
+    monkeypatch.setattr(breakers.inbox, "_clock", lambda: now_s[0])
     await cable.plug()
-    database = await database_pool(cable.url, 4, guard=breakers.asking_database)
+    database = await database_pool(cable.url, 4, guard=breakers.asking_inbox)
     webhooks = Webhooks(InboxOfBodies(Inbox(database)), WebhookSecrets((SECRET,), WebhookMode.EITHER), fault_of_body)
     async with served(port=front.grpc_port, webhooks=webhooks), httpx.AsyncClient(base_url=front.url) as client:
         door = Door(client, Rows(database_url), database)
