@@ -51,7 +51,7 @@ class Registration:
         ]
         if found.get("authHeader") != self.secret:
             faults.append("authHeader is not our secret")
-        if found.get("active") is False:
+        if not _is_on(found):
             faults.append("it is switched off")
         return faults
 
@@ -66,11 +66,17 @@ class Helius:
 
     async def ours(self, url: str) -> list[dict[str, Any]]:
         """The webhooks that post to `url`."""
-        return [webhook for webhook in await self._call("GET") if webhook.get("webhookURL") == url]
+        listed = await self._call("GET")
+        if not isinstance(listed, list) or not all(isinstance(each, dict) and "webhookID" in each for each in listed):
+            raise HeliusUnavailable(f"GET {self._webhooks}: an answer that is no list of webhooks")
+        return [webhook for webhook in listed if webhook.get("webhookURL") == url]
 
     async def create(self, wanted: Registration) -> str:
         """Register; the new webhook's id."""
-        return str((await self._call("POST", json=wanted.body()))["webhookID"])
+        made = await self._call("POST", json=wanted.body())
+        if not isinstance(made, dict) or "webhookID" not in made:
+            raise HeliusUnavailable(f"POST {self._webhooks}: an answer that is no webhook")
+        return str(made["webhookID"])
 
     async def change(self, webhook_id: str, wanted: Registration) -> None:
         """Make theirs as wanted."""
@@ -107,15 +113,17 @@ _HINTS = {
 async def register(helius: Helius, wanted: Registration) -> tuple[str, str]:
     """Make sure that exactly one webhook is as wanted; what was done (created, changed, unchanged) and its id.
 
-    Repeating it changes nothing. Further webhooks to the same URL are deleted: each would send every event again.
+    Repeating it changes nothing. Further webhooks to the same URL are deleted: each would send every event again. One
+    that Helius switched off, because too many of its posts failed, is replaced: a change does not switch it on.
     """
     found = await helius.ours(wanted.url)
-    if not found:
-        return "created", await helius.create(wanted)
-    keep = min(found, key=lambda webhook: len(wanted.faults(webhook)))
+    keep = min(filter(_is_on, found), key=lambda webhook: len(wanted.faults(webhook)), default=None)
+    made = await helius.create(wanted) if keep is None else None
     for webhook in found:
         if webhook is not keep:
             await helius.delete(webhook["webhookID"])
+    if keep is None:
+        return "created", str(made)
     if not wanted.faults(keep):
         return "unchanged", keep["webhookID"]
     await helius.change(keep["webhookID"], wanted)
@@ -138,6 +146,10 @@ async def delete(helius: Helius, url: str) -> Sequence[str]:
     for webhook_id in ids:
         await helius.delete(webhook_id)
     return ids
+
+
+def _is_on(webhook: Mapping[str, Any]) -> bool:
+    return webhook.get("active") is not False
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from chain.subscription import LogSubscription, SubscriptionEnded
 from domain.commands import AdoptMarket
 from domain.lifecycle import Lifecycle
 from tests.support.eventually import eventually_async
-from tests.support.indexing import Bench, open_bench
+from tests.support.indexing import Bench, as_items, open_bench
 from tests.support.ledger import Chain, market_id
 
 
@@ -33,6 +35,39 @@ async def test_a_webhook_becomes_an_event_and_its_market_is_adopted(bench: Bench
     assert bench.markets.markets[market].state is Lifecycle.PROPOSED
     assert await bench.rows.one("SELECT count(*) FROM market_effects") == 0
     assert await bench.rows.one("SELECT status FROM webhook_inbox") == "done"
+
+
+def _specified(item: dict[str, Any]) -> dict[str, Any]:
+    signature, logs = item["transaction"]["signatures"][0], item["meta"]["logMessages"]
+    return {"transaction": {"signature": signature, "slot": item["slot"], "blockTime": item["blockTime"], "logs": logs}}
+
+
+def _enhanced(item: dict[str, Any]) -> dict[str, Any]:
+    return {"signature": item["transaction"]["signatures"][0], "slot": item["slot"], "type": "UNKNOWN"}
+
+
+SHAPES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "raw array": lambda item: [item],
+    "raw object": lambda item: item,
+    "specified": _specified,
+    "specified array": lambda item: [_specified(item)],
+    "enhanced": lambda item: [_enhanced(item)],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_transaction_becomes_the_same_event_whatever_shape_it_is_told_in(bench: Bench, shape: str) -> None:
+    market = await bench.chain.create_market()
+    (item,) = as_items(bench.body())
+    await bench.put(json.dumps(SHAPES[shape](item)).encode())
+    await bench.work()
+    while await bench.indexer.fetcher.step():
+        pass
+    await bench.hear()
+    (event,) = await bench.rows.all("SELECT event_type, event_index, market_id, fault, block_slot FROM event_logs")
+    assert tuple(event) == ("MarketCreated", 0, market, None, item["slot"])
+    assert await bench.rows.one("SELECT status FROM webhook_inbox") == "done"
+    assert market in bench.markets.markets
 
 
 async def test_the_gap_filler_reads_what_nobody_brought_in_the_order_of_the_chain(bench: Bench) -> None:

@@ -131,6 +131,20 @@ async def test_a_wrong_one_is_told_and_mended_and_a_second_one_goes(helius: Fake
     assert (await zmart(helius, tmp_path, "check", ZMART_HELIUS_NETWORK="devnet"))[0] == 0
 
 
+async def test_one_that_was_switched_off_is_told_and_replaced(helius: FakeHelius, tmp_path: Path) -> None:
+    helius.put("off", webhookURL=URL, webhookType="raw", accountAddresses=[PROGRAM], active=False)
+    status, said = await zmart(helius, tmp_path, "check")
+    assert (status, "it is switched off" in said) == (1, True)
+    status, said = await zmart(helius, tmp_path, "register")
+    assert (status, "created new" in said, list(helius.webhooks)) == (0, True, ["new"])
+
+
+async def test_an_answer_of_another_shape_is_an_outage_in_words(helius: FakeHelius, tmp_path: Path) -> None:
+    helius.webhooks = {"a": {"webhookURL": URL}}
+    code, said = await zmart(helius, tmp_path, "check")
+    assert (code, "no list of webhooks" in said, "Traceback" in said) == (1, True, False)
+
+
 @pytest.mark.parametrize(("status", "settings"), [(200, {"ZMART_HELIUS_API_KEY": "wrong"}), (429, {}), (500, {})])
 async def test_a_refusal_ends_the_command_with_words_and_without_the_key(
     helius: FakeHelius, tmp_path: Path, status: int, settings: dict[str, str]

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
+import asyncpg
 import httpx
 import pytest
 
@@ -114,6 +115,8 @@ async def test_who_proves_nothing_is_answered_401_and_stores_nothing(door: Door)
     ]
     answers = [(await door.post(ITEM, **proof)).status_code for proof in proofs]
     assert answers == [401] * len(proofs)
+    twice = [("authorization", SECRET), ("authorization", SECRET)]
+    assert (await door.client.post("/webhooks/events", content=ITEM, headers=twice)).status_code == 401
     assert await door.bodies() == []
 
 
@@ -179,6 +182,16 @@ async def test_a_body_of_four_mebibytes_is_taken_and_one_byte_more_is_answered_4
     assert [len(body) for body in await door.bodies()] == [4 * MIB]
 
 
+async def test_a_body_too_large_that_does_not_say_its_length_is_answered_413_too(door: Door) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * MIB
+
+    answer = await door.client.post("/webhooks/events", content=chunks(), headers={"authorization": SECRET})
+    assert answer.status_code == 413
+    assert await door.bodies() == []
+
+
 async def test_a_database_that_is_away_is_answered_503_so_that_the_sender_comes_again(door: Door) -> None:
     await door.database.close()
     answer = await door.post(ITEM, authorization=SECRET)
@@ -216,3 +229,13 @@ async def test_while_the_breaker_is_open_bodies_are_refused_unasked_and_its_prob
         assert await door.bodies() == [ITEM] * 3
     await database.close()
     await cable.pull()
+
+
+async def test_a_database_that_hangs_is_answered_503_within_the_senders_patience(door: Door) -> None:
+    """Somebody holds the table: nothing fails, and nothing is stored either."""
+    holder = await asyncpg.connect(door.rows.url)
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE webhook_inbox IN ACCESS EXCLUSIVE MODE")
+        answer = await door.post(ITEM, authorization=SECRET)
+    await holder.close()
+    assert answer.status_code == 503

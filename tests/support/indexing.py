@@ -82,10 +82,10 @@ class Rows:
     """Looks into the tables."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     async def all(self, query: str, *arguments: Any) -> list[Any]:
-        connection = await asyncpg.connect(self._url)
+        connection = await asyncpg.connect(self.url)
         try:
             return list(await connection.fetch(query, *arguments))
         finally:
