@@ -80,6 +80,18 @@ def test_envoy_stops_after_those_whom_it_forwards_to_so_that_calls_through_it_ar
     assert not OURS["envoy"]["depends_on"].keys() & OURS.keys()
 
 
+def test_envoy_has_the_room_that_its_configuration_counts_on() -> None:
+    """Past its own limits it refuses with an answer; past those of the container the kernel ends it."""
+    configured = (ROOT / "deploy/envoy/envoy.yaml").read_text()
+    heap_bytes, connections = (
+        int(re.findall(rf"{name}: (\d+)", configured)[0])
+        for name in ("max_heap_size_bytes", "max_active_downstream_connections")
+    )
+    memory = OURS["envoy"]["deploy"]["resources"]["limits"]["memory"]
+    assert memory.endswith("M") and int(memory[:-1]) * 2**20 > heap_bytes
+    assert OURS["envoy"]["ulimits"]["nofile"]["soft"] > 2 * connections
+
+
 def test_nobody_connects_to_the_server_that_only_makes_the_database() -> None:
     """It listens on the socket alone, and is stopped as soon as the database is made."""
     assert "--host=127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
