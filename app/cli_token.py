@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @click.group()
 def token() -> None:
-    """Mint, list and revoke tokens."""
+    """Mint, list and revoke tokens; end sessions."""
 
 
 @token.command()
@@ -74,6 +74,21 @@ def revoke(data_dir: Path | None, given: str) -> None:
         click.echo(f"revoked {_answer(revoked(settings_from(data_dir), given))}")
     except NotAToken as error:
         raise click.ClickException(str(error)) from error
+
+
+@token.command(name="sign-out")
+@DATA_DIR
+@click.argument("wallet", metavar="ADDRESS")
+def sign_out(data_dir: Path | None, wallet: str) -> None:
+    """End every session of a wallet, whose device was lost, say; access tokens that are out end within 15 minutes."""
+    from app.operator_tokens import signed_out
+    from domain.ids import MalformedId
+
+    try:
+        count = _answer(signed_out(settings_from(data_dir), wallet))
+    except MalformedId as error:
+        raise click.BadParameter(str(error), param_hint="ADDRESS") from error
+    click.echo(f"ended {count} session{'' if count == 1 else 's'} of {wallet}")
 
 
 def _answer(work: Awaitable[T]) -> T:

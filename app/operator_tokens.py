@@ -13,8 +13,8 @@ from app.connection import database_of
 from app.identities import tokens
 from domain.ids import parse_wallet
 from identity import ACCESS_TTL_S, OPERATOR_TTL_S, Denial, IssuedToken, Tier
-from storage.database import database_pool
-from storage.sessions import OperatorToken, OperatorTokens
+from storage.database import Database, database_pool
+from storage.sessions import OperatorToken, OperatorTokens, RefreshFamilies
 
 _HOUR_S = 3_600
 
@@ -50,6 +50,13 @@ async def revoked(settings: Settings, given: str) -> str:
     return token_id
 
 
+async def signed_out(settings: Settings, wallet: str) -> int:
+    """End every session of a wallet and return how many there were; raises MalformedId for a wallet that is none."""
+    address = parse_wallet(wallet)
+    async with _database(settings) as database:
+        return await RefreshFamilies(database).end_all(address)
+
+
 def as_object(known: OperatorToken) -> str:
     """A row as one line of JSON."""
     return json.dumps(asdict(known), default=lambda instant: instant.isoformat())
@@ -80,9 +87,15 @@ def _id_of(settings: Settings, given: str) -> str:
 
 @asynccontextmanager
 async def _rows(settings: Settings) -> AsyncIterator[OperatorTokens]:
-    """The table, in the configured database or in that of the system running in the data dir."""
+    async with _database(settings) as database:
+        yield OperatorTokens(database)
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    """The configured database, or that of the system running in the data dir."""
     database = await database_pool(database_of(settings), 1, "zmart-token")
     try:
-        yield OperatorTokens(database)
+        yield database
     finally:
         await database.close()

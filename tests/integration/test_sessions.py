@@ -127,3 +127,14 @@ async def test_a_wallets_token_is_minted_for_load_and_not_listed(terminal: Termi
     refused = await terminal.run("revoke", minted["token"])
     assert (refused.exit_code, "only operators' tokens" in refused.output) == (1, True)
     assert (await terminal.run("mint", "--wallet", "nobody")).exit_code == 2
+
+
+async def test_an_operator_ends_every_session_of_a_wallet(terminal: Terminal, families: RefreshFamilies) -> None:
+    sessions = refreshes(Settings(data_dir=terminal.folder), families)
+    lost = [await sessions.begin(wallet(1)) for _ in range(2)]
+    other = await sessions.begin(wallet(2))
+    assert (await terminal.run("sign-out", wallet(1))).output == f"ended 2 sessions of {wallet(1)}\n"
+    assert [await sessions.refresh(each.refresh) for each in lost] == [Denial.REFRESH_FAMILY_REVOKED] * 2
+    assert isinstance(await sessions.refresh(other.refresh), Session)
+    assert (await terminal.run("sign-out", wallet(1))).output == f"ended 0 sessions of {wallet(1)}\n"
+    assert (await terminal.run("sign-out", "nobody")).exit_code == 2
