@@ -27,7 +27,7 @@ from chain.ledger import Ledger, LedgerSettings, running_ledger
 from chain.ledger.zmart import Build
 from chain.program import ZmartProgram
 from domain.ids import MarketId, base58_encode
-from tests.support.eventually import eventually_async
+from tests.support.eventually import WAIT_S_MAX, eventually_async
 
 START_UNIX_S = 1_762_510_000
 """The timestamp of the wire vectors (CI 7.3)."""
@@ -182,7 +182,7 @@ class LedgerChild:
         """Send a signal and return the exit code."""
         assert self._process is not None
         self._process.send_signal(number)
-        code = await asyncio.to_thread(self._process.wait, 20)
+        code = await asyncio.to_thread(self._process.wait, WAIT_S_MAX)
         self._process = None
         return code
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +52,20 @@ class Collector:
 
 @pytest.fixture(scope="module")
 def otlp() -> Iterator[Collector]:
+    """One for all tests of a file: an Envoy in front of them sends what is left of a test during the next ones."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture
+def own_otlp() -> Iterator[Collector]:
+    """One that hears of this test alone."""
+    with collecting() as collector:
+        yield collector
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
     collector = Collector()
 
     class Receiver(BaseHTTPRequestHandler):
