@@ -292,11 +292,13 @@ async def test_a_market_that_nobody_answers_for_is_told_later_and_loses_nothing(
     market = await bench.chain.create_market()
     bench.markets.away = 3
     await bench.put(bench.body())
-    await bench.work()
+    while await bench.indexer.worker.step():
+        pass
     for _ in range(3):
+        assert await bench.indexer.herald.step()
         assert await count(bench, "market_effects") == 1
         await make_due(bench, "market_effects")
-        await bench.hear()
+    await bench.hear()
     assert bench.markets.markets[market].state is Lifecycle.PROPOSED
     assert await count(bench, "market_effects") == 0
 

@@ -140,7 +140,7 @@ async def test_a_statement_that_hangs_is_given_up(real_ground: PostgresGround) -
     journal = await real_ground.journal()
     epochs = await own(journal)
     await save(journal, epochs, adopted(market()))
-    await journal._connection.execute("SET statement_timeout = '100ms'")
+    await journal._connection.execute("SET statement_timeout = '1s'")
     blocker = await asyncpg.connect(real_ground.database_url)
     try:
         async with blocker.transaction():
