@@ -7,9 +7,10 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from app.backfill import backfill
@@ -21,6 +22,10 @@ from tests.support.ledger import Chain, market_id
 
 TALLIES = 250
 BATCH = 100
+WAITING = """
+SELECT count(*) FROM pg_locks WHERE relation = 'event_logs'::regclass AND NOT granted AND pid <> $1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 async def written(chain: Chain, count: int = TALLIES) -> None:
@@ -51,20 +56,63 @@ async def started(env: Mapping[str, str], from_slot: int) -> asyncio.subprocess.
     return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=env, stdout=pipe, stderr=same)
 
 
+class Gate:
+    """Lets a backfill write one batch after the other: two sessions take turns in a lock that its writes wait for."""
+
+    def __init__(self, holder: asyncpg.Connection, other: asyncpg.Connection, rows: Rows) -> None:
+        self._holder, self._other, self._rows = holder, other, rows
+
+    async def close(self) -> None:
+        await self._shut(self._holder)
+
+    async def let_one_in(self) -> None:
+        """Return with one batch written, and the next one waiting."""
+        await eventually_async(self._somebody_waits)
+        shutting = asyncio.create_task(self._shut(self._other))
+        await eventually_async(self._both_wait)
+        await self._holder.execute("ROLLBACK")
+        await shutting
+        self._holder, self._other = self._other, self._holder
+
+    async def let_the_dead_go(self) -> None:
+        """A session does not notice that its client is gone while it waits for a lock."""
+        await self._rows.all(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'zmart-backfill'"
+        )
+        await self._holder.execute("ROLLBACK")
+
+    async def _shut(self, session: asyncpg.Connection) -> None:
+        await session.execute("BEGIN")
+        await session.execute("LOCK TABLE event_logs IN SHARE MODE")
+
+    async def _somebody_waits(self) -> bool:
+        return bool(await self._rows.one(WAITING, self._other.get_server_pid()))
+
+    async def _both_wait(self) -> bool:
+        return bool(await self._rows.one(WAITING, 0) > await self._rows.one(WAITING, self._other.get_server_pid()) > 0)
+
+
+@pytest.fixture
+async def gate(database_url: str) -> AsyncIterator[Gate]:
+    one, two = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    gate = Gate(one, two, Rows(database_url))
+    await gate.close()
+    yield gate
+    await one.close()
+    await two.close()
+
+
 async def test_a_killed_backfill_goes_on_where_it_was_and_reads_everything_once(
-    chain: Chain, database_url: str, tmp_path: Path
+    chain: Chain, database_url: str, gate: Gate, tmp_path: Path
 ) -> None:
     await written(chain)
     env, rows = environment(chain, database_url, tmp_path), Rows(database_url)
     process = await started(env, 0)
-
-    async def has_begun() -> bool:
-        return int(await rows.one("SELECT count(*) FROM event_logs")) >= BATCH
-
-    await eventually_async(has_begun, timeout_s=60)
+    while (first := int(await rows.one("SELECT count(*) FROM event_logs"))) < BATCH:
+        await gate.let_one_in()
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    first = int(await rows.one("SELECT count(*) FROM event_logs"))
+    await gate.let_the_dead_go()
     process = await started(env, 0)
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
