@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import structlog
+
 from chain.accounts import ChainAccounts
+from chain.rpc import ChainUnavailable, RpcRefused
 from domain.ids import MarketId, Wallet
 from domain.indexed import EventRecord, Finality, IndexedTransaction
 from indexer.arrivals import Arrival
@@ -15,6 +18,8 @@ from indexer.reading import effects_of, read_arrival, unresolved_address
 
 ADDRESSES_KEPT = 100_000
 """Market addresses that are remembered, about 20 MB."""
+
+log = structlog.get_logger("indexer")
 
 
 class Preparer:
@@ -27,17 +32,31 @@ class Preparer:
         self._cut_logs = CutLogs(program_id, accounts, store)
         self._market_ids: dict[Wallet, MarketId] = {}
 
-    async def prepare(self, arrivals: Sequence[Arrival], source: str, finality: Finality) -> list[IndexedTransaction]:
-        """Read the logs, make good those that were cut off, and name the markets."""
+    async def prepare(
+        self, arrivals: Sequence[Arrival], source: str, finality: Finality, *, puts_off: bool = False
+    ) -> list[IndexedTransaction]:
+        """Read the logs, make good those that were cut off, and name the markets.
+
+        With `puts_off` a cut-off log whose accounts nobody can show waits, and holds up no other.
+        """
         by_signature = {arrival.signature: arrival for arrival in arrivals}
         read = [read_arrival(arrival, self._program_id, source, finality).transaction for arrival in arrivals]
         whole = [
-            await self._cut_logs.completed(transaction, by_signature[transaction.signature])
+            await self._completed(transaction, by_signature[transaction.signature], puts_off)
             if transaction.is_incomplete
             else transaction
             for transaction in read
         ]
         return [t if t.effects else replace(t, effects=tuple(effects_of(t.events))) for t in await self._named(whole)]
+
+    async def _completed(self, transaction: IndexedTransaction, arrival: Arrival, puts_off: bool) -> IndexedTransaction:
+        try:
+            return await self._cut_logs.completed(transaction, arrival)
+        except (ChainUnavailable, RpcRefused) as outage:
+            if not puts_off:
+                raise
+            log.warning("cut_log.waits", signature=transaction.signature, error=str(outage))
+            return replace(transaction, is_waiting=True)
 
     async def _named(self, transactions: Sequence[IndexedTransaction]) -> Sequence[IndexedTransaction]:
         """Fill in the market of events that name its address only; one that nobody knows stays without."""

@@ -90,7 +90,8 @@ class InboxWorker:
 
     async def _write(self, bodies: Sequence[InboxBody]) -> None:
         contents = self._read(bodies)
-        prepared = await self._preparer.prepare(contents.arrivals, bodies[0].source, Finality.CONFIRMED)
+        source = bodies[0].source  # whoever posted a slot that never comes must not hold up the others' bodies
+        prepared = await self._preparer.prepare(contents.arrivals, source, Finality.CONFIRMED, puts_off=True)
         transactions = [each for each in prepared if not each.is_waiting]
         waiting = [WantedTransaction(each.signature, each.slot, "webhook") for each in prepared if each.is_waiting]
         by_id = {body.inbox_id: body for body in bodies}

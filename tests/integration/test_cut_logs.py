@@ -25,7 +25,7 @@ from indexer.service import Indexer
 from storage.projections import Projections
 from tests.support.index_history import live_through
 from tests.support.indexing import FAST, Bench, as_items, open_bench
-from tests.support.ledger import Chain, running_chain
+from tests.support.ledger import Chain, market_id, running_chain
 from tests.support.program import old_build
 from tests.support.rpc_calls import result
 from tests.support.stage import SOL, wallet
@@ -254,3 +254,23 @@ async def test_a_call_from_within_another_program_is_read_and_what_that_program_
     await settle(cut.bench)
     rows = await cut.bench.rows.all("SELECT event_type, event_index, market_id, fault FROM event_logs")
     assert [tuple(row) for row in rows] == [("MarketCreated", 0, market, None)]
+
+
+async def test_a_cut_off_log_of_a_slot_that_never_comes_holds_nobody_up(cut: Cut) -> None:
+    """Its accounts cannot be read as of then; bodies that were leased together with it are written all the same."""
+    await cut.chain.create_market(1)
+    (item,) = as_items(cut.bench.body())
+    forged = cut_off({**item, "slot": 2**40})
+    market = await cut.chain.create_market(2)
+    await cut.bench.put(json.dumps([forged]).encode(), cut.bench.body())
+    while await cut.bench.indexer.worker.step():
+        pass
+    await cut.bench.hear()
+    rows = await cut.bench.rows.all("SELECT market_id FROM event_logs")
+    assert [row["market_id"] for row in rows] == [market]
+    assert await cut.bench.rows.one("SELECT count(*) FROM webhook_inbox WHERE status <> 'done'") == 0
+    (wanted,) = await cut.bench.rows.all("SELECT signature FROM wanted_transactions")
+    assert wanted["signature"] == forged["transaction"]["signatures"][0], "a node is asked what it really was"
+    await settle(cut.bench)
+    rows = await cut.bench.rows.all("SELECT market_id, block_slot FROM event_logs ORDER BY block_slot")
+    assert tuple(rows[0]) == (market_id(1), item["slot"])
