@@ -6,23 +6,22 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsConfigDict,
 )
 
 from app.schedule import CronSchedule
+from app.setting_types import Domains, Networks, Paths, PublicKeys, ServiceKeys, TokenSecrets, Words
 from domain.rules import ZeroVotes
 
 NEWEST_PROGRAM_ID = "6s8bbbCS7oNYNnTUHgrPDHG4jqaSrD6MSxQSPVR1rxw"
@@ -42,8 +41,6 @@ _GIVEN_IN_PRODUCTION = (
     "service_keys",
     "webhook_secrets",
 )
-HASHED = "sha256:"
-"""What a service key begins with that is given as its hash alone."""
 _OFFSETS = {
     "envoy": (0, 8080),
     "grpc": (1, 50051),
@@ -104,7 +101,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="PostgreSQL; unset: the embedded one")
     redis_url: str | None = Field(None, description="Redis or Valkey; unset: the embedded one")
     solana_rpc_url: str | None = Field(None, description="Solana JSON-RPC; unset: the local ledger")
-    solana_rpc_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
+    solana_rpc_fallbacks: Words = Field(
         (), description="Further Solana JSON-RPC endpoints of the same cluster, best first, comma separated"
     )
     genesis_hash: str | None = Field(
@@ -131,10 +128,22 @@ class Settings(BaseSettings):
         2_000_000_000, ge=5_000, description="Most that all transactions of 24 hours may cost; then nothing is signed"
     )
     breaker_failures: int = Field(
-        5, ge=1, le=100, description="Failures in a row after which an RPC endpoint is left alone"
+        5,
+        ge=1,
+        le=100,
+        description="Failures in a row after which an RPC endpoint, the database or Redis is left alone",
     )
     breaker_open_s: float | None = Field(
         None, gt=0, le=600, description="How long it is left alone; unset: 60 s, 1 s for the local ledger"
+    )
+    transition_breaker_failures: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="Outages of the chain in a row, half a minute apart, after which no state transition is signed",
+    )
+    transition_breaker_open_s: float = Field(
+        300.0, gt=0, le=3600, description="How long none is signed, seconds; then one is tried"
     )
 
     helius_api_key: SecretStr | None = Field(None, description="Helius' key, for `zmart webhook`")
@@ -165,7 +174,7 @@ class Settings(BaseSettings):
     solana_ws_url: str | None = Field(
         None, description="Solana PubSub for log subscriptions; unset: beside the JSON-RPC, or the local ledger's"
     )
-    webhook_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+    webhook_secrets: Words = Field(
         (),
         description="Live secrets of the webhook, two while one is replaced, comma separated; unset: one is generated",
     )
@@ -181,7 +190,7 @@ class Settings(BaseSettings):
     index_from_slot: int = Field(0, ge=0, description="Where a new database begins to search")
 
     grpc_reflection: bool = Field(True, description="Server reflection for grpcurl")
-    service_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+    service_keys: ServiceKeys = Field(
         (),
         description="Keys of internal services, or `sha256:` and a key's hash in hex, comma separated;"
         " unset: one is generated",
@@ -190,21 +199,21 @@ class Settings(BaseSettings):
     token_algorithm: Literal["EdDSA", "HS256"] = Field(
         "EdDSA", description="What signs new tokens; those of every other live key stay valid"
     )
-    former_token_keys: Annotated[tuple[Path, ...], NoDecode] = Field(
+    former_token_keys: Paths = Field(
         (), description="Ed25519 keys (PEM) that signed tokens before and are still verified, comma separated"
     )
-    token_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+    token_secrets: TokenSecrets = Field(
         (), description="Secrets for HS256, 32 characters or more; the first may sign, all verify; comma separated"
     )
     receipt_key: Path | None = Field(
         None, description="Ed25519 key (PEM) that signs receipts of votes; unset: generated"
     )
-    former_receipt_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+    former_receipt_keys: PublicKeys = Field(
         (), description="Public keys (64 hex digits) that signed receipts before, comma separated; exports list them"
     )
     token_issuer: str = Field("zmart", description="`iss` of the tokens")
     token_audience: str = Field("zmart-api", description="`aud` of the tokens")
-    sign_in_domain: Annotated[tuple[str, ...], NoDecode] = Field(
+    sign_in_domain: Domains = Field(
         ("localhost:8080",),
         min_length=1,
         description="Domains that sign-in messages may name, each with its port if any, comma separated; the first is"
@@ -216,12 +225,12 @@ class Settings(BaseSettings):
     )
     limit_wallet_per_min: int = Field(1_000, ge=0, description="Calls a minute of one wallet")
     limit_service_per_min: int = Field(10_000, ge=0, description="Calls a minute of one service key or operator token")
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+    trusted_proxies: Networks = Field(
         ("127.0.0.0/8", "::1/128"),
         description="Networks of proxies whose `x-forwarded-for` is believed, its last address only, comma separated;"
         " empty: nobody's",
     )
-    ws_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    ws_origins: Words = Field(
         (),
         description="Origins of pages that may call the API and open a WebSocket, comma separated; unset: loopback",
     )
@@ -270,65 +279,11 @@ class Settings(BaseSettings):
         given = (init_settings, env_settings, dotenv_settings)
         return (*given, SecretsSettingsSource(settings_cls, folder)) if folder.is_dir() else given
 
-    @model_validator(mode="before")
-    @classmethod
-    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        lists = (
-            "service_keys",
-            "sign_in_domain",
-            "ws_origins",
-            "solana_rpc_fallbacks",
-            "webhook_secrets",
-            "former_receipt_keys",
-            "trusted_proxies",
-            "former_token_keys",
-            "token_secrets",
-        )
-        for name in lists:
-            if isinstance(text := values.get(name), str):
-                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
-        return values
-
     @field_validator("aggregation_cron")
     @classmethod
     def _check_cron(cls, expression: str) -> str:
         CronSchedule(expression)
         return expression
-
-    @field_validator("former_receipt_keys")
-    @classmethod
-    def _check_former_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [key for key in keys if not re.fullmatch("[0-9a-f]{64}", key)]:
-            raise ValueError(f"not 64 lower-case hex digits: {', '.join(wrong)}")
-        return keys
-
-    @field_validator("sign_in_domain")
-    @classmethod
-    def _check_domains(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [domain for domain in domains if not re.fullmatch(r"[^\s/]+", domain)]:
-            raise ValueError(f"not a domain, without scheme and path: {', '.join(wrong)}")
-        return domains
-
-    @field_validator("service_keys")
-    @classmethod
-    def _check_service_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        if any(key.startswith(HASHED) and not re.fullmatch(f"{HASHED}[0-9a-f]{{64}}", key) for key in keys):
-            raise ValueError(f"what begins with {HASHED} goes on with 64 lower-case hex digits")
-        return keys
-
-    @field_validator("token_secrets")
-    @classmethod
-    def _check_secrets(cls, shared: tuple[str, ...]) -> tuple[str, ...]:
-        if any(len(secret) < 32 for secret in shared):
-            raise ValueError("a secret has 32 characters or more")
-        return shared
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            ip_network(network)
-        return networks
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -17,7 +17,7 @@ from app import clock
 from app.alarmed_store import AlarmedStore
 from app.config import Settings
 from app.wiring import tracing_of
-from app.wiring_chain import attempt_locks, chain_reader, fee_settings, rpc_pool, signing_keys
+from app.wiring_chain import attempt_locks, chain_reader, fee_settings, rpc_pool, sender_settings, signing_keys
 from chain.checks import Misfit, authority_misfits, cluster_misfits
 from chain.client import ChainReader, ConfigMissing
 from chain.endpoints import RpcPool
@@ -94,8 +94,8 @@ class Desk:
             # Clock and GlobalConfig are read meanwhile: votes are taken whether or not anything can be sent.
             await self._until_fit(store, lambda: authority_misfits(reader, keys))
             async with attempt_locks(self._settings, tasks) as locks:
-                fees = fee_settings(self._settings)
-                sender = Sender(reader, keys, store, fees=fees, locks=locks, spans=self._tracing)
+                bounds, fees = sender_settings(self._settings), fee_settings(self._settings)
+                sender = Sender(reader, keys, store, settings=bounds, fees=fees, locks=locks, spans=self._tracing)
                 tasks.create_task(self._show_breaker(sender))
                 await sender.run(wake, lambda settlement: _settled(settlement, publish))
 

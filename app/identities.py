@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import clock
-from app.config import HASHED, Settings
+from app.config import Settings
 from app.embedded.loopback import kept_secret
 from app.retold import retold
 from app.sessions import Families
+from app.setting_types import HASHED
 from domain.ids import Wallet
 from identity import (
     Challenges,

@@ -15,6 +15,7 @@ from chain.keys import SigningKeys, load_key
 from chain.ports import AttemptLocks, Unlocked
 from chain.program import ZmartProgram
 from chain.rpc import Asking, Rpc, RpcSettings
+from chain.sender_settings import SenderSettings
 from storage.attempt_locks import AttemptLocks as RedisLocks
 
 
@@ -39,6 +40,14 @@ def chain_reader(settings: Settings, pool: Asking | None = None) -> ChainReader:
     interface = load_interface(settings.idl_file) if settings.idl_file is not None else None
     program = ZmartProgram.at(settings.program_id, interface)
     return ChainReader(pool or rpc_pool(settings), program)
+
+
+def sender_settings(settings: Settings) -> SenderSettings:
+    """When transitions wait for the chain to be well again; the rest is as the sender has it."""
+    return SenderSettings(
+        transition_failures_max=settings.transition_breaker_failures,
+        transition_open_s=settings.transition_breaker_open_s,
+    )
 
 
 def fee_settings(settings: Settings) -> FeeSettings:

@@ -76,7 +76,7 @@ class Sender:
         self._sleep = sleep
         payers = [key.pair.pubkey() for key in (keys.backend, keys.admin) if key is not None]
         self._purse = Purse(self._gateway, store, payers, fees or FeeSettings(), clock)
-        self._gate = TransitionGate(clock)
+        self._gate = TransitionGate(clock, self._settings.transition_failures_max, self._settings.transition_open_s)
         self._moves = 0
         """Rows that went on for good; while there are any in a round, the next one follows at once."""
         self._follow_due_s = clock()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from chain.transition_gate import FAILURES_MAX, OPEN_S
+
 
 @dataclass(frozen=True, slots=True)
 class SenderSettings:
@@ -23,5 +25,9 @@ class SenderSettings:
     """Steps taken at once."""
     overdue_s: int = 240
     """The specification's four minutes for each market: what is not signed by then is failed, what is, is reported."""
+    transition_failures_max: int = FAILURES_MAX
+    """Outages in a row, half a minute apart, after which no state transition is signed."""
+    transition_open_s: float = OPEN_S
+    """How long none is signed before one is tried."""
     remembered_max: int = 4_096
     """Send times and signatures kept in memory; forgetting one costs a repeated send, never a second execution."""

@@ -29,10 +29,10 @@ _TALLIES = Action.AGGREGATE_PROPOSAL
 class TransitionGate:
     """Lets planned transitions through while the chain answers; one probe at a time after it did not."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], failures_max: int = FAILURES_MAX, open_s: float = OPEN_S) -> None:
         from chain.metrics import TRANSITION_BREAKER_OPEN  # here: the library asks for its folder when it is imported
 
-        self._breaker = Breaker(clock, (ChainUnavailable, RpcRefused), FAILURES_MAX, OPEN_S, SPACING_S)
+        self._breaker = Breaker(clock, (ChainUnavailable, RpcRefused), failures_max, open_s, SPACING_S)
         self._note: AlertNote | None = None
         self._gauge = TRANSITION_BREAKER_OPEN
 

@@ -196,12 +196,11 @@ async def test_the_breaker_of_transitions_is_kept_for_others_to_show_when_it_ope
     chain: Chain, fitting: Settings, real_ground: PostgresGround, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chain.transition_gate.SPACING_S", 0.0)
-    monkeypatch.setattr("chain.transition_gate.OPEN_S", 0.1)
     await plan_approval(real_ground)
     kept = KeptBreakers(real_ground.database)
     async with rpc_proxy(chain.ledger.rpc_url) as proxy:
         proxy.fail(Fault.UNAVAILABLE, "getLatestBlockhash")
-        changes = {"solana_rpc_url": proxy.url, "breaker_open_s": 0.01}
+        changes = {"solana_rpc_url": proxy.url, "breaker_open_s": 0.01, "transition_breaker_open_s": 0.1}
         office = Office(fitting.model_copy(update=changes), real_ground.database_url)
         async with office.at_work():
             await eventually_async(lambda: shows(kept, {TRANSITIONS: True}))
