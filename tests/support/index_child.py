@@ -125,7 +125,7 @@ class IndexChild:
         """SIGKILL, at whatever it is doing, frozen or not."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     @property
