@@ -9,6 +9,7 @@ settings.load_profile("suite")
 pytest_plugins = [
     "tests.support.ledger",
     "tests.support.otlp",
+    "tests.support.ports",
     "tests.support.postgres",
     "tests.support.receivers",
     "tests.support.sender_bench",

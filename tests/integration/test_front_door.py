@@ -189,7 +189,7 @@ async def test_a_stop_under_load_fails_no_accepted_call_through_envoy_either(fro
         async def is_busy() -> bool:
             return len(taken) >= 100
 
-        await eventually_async(is_busy, 30)
+        await eventually_async(is_busy)
         assert await running.server.stop(20) == 0
         await asyncio.gather(*voters)
         assert set(refused) <= {grpc.StatusCode.UNAVAILABLE, 503}
