@@ -6,12 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import chain
 from chain.calls import Call, read_call
 from chain.decoder import decode_event, encode_event
+from chain.errors import Build
 from chain.odds import SHARES_PER_B
 from domain.ids import MarketId, Wallet, base58_decode, base58_encode
 from domain.lifecycle import Lifecycle
@@ -80,9 +82,10 @@ def _tell(found: Frames) -> None:
     ours = [frame for frame in found.ran if frame.program == PROGRAM]
     read = [call for frame in ours if (call := read_call(frame.data, frame.accounts)) is not None]
     seen = evidence(found, read)
-    for ordinal, call in enumerate(read):
-        event = derived(call, ordinal, seen)
-        assert event is None or decode_event(encode_event(event)) == event
+    for build in get_args(Build):
+        for ordinal, call in enumerate(read):
+            event = derived(call, ordinal, replace(seen, build=build))
+            assert event is None or decode_event(encode_event(event)) == event
 
 
 def evidence(found: Frames, read: Sequence[Call]) -> Evidence:

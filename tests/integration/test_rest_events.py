@@ -12,6 +12,7 @@ import pytest
 
 from app.embedded import EmbeddedEnvoy, Endpoint, free_port
 from app.runner import Runner
+from domain.ids import base58_decode
 from tests.support.grpc_events import START_S
 from tests.support.grpc_parts import Served, market_id_of, served
 
@@ -61,6 +62,7 @@ def instant(second: int) -> str:
         ("/api/events", {"limit": 2, "offset": 1}, [4, 3]),
         ("/api/events", {"event_type": "SharesSold"}, [5, 3, 1]),
         (f"/api/events/{MARKET}", {}, [3, 2, 1, 0]),
+        (f"/api/events/{base58_decode(MARKET).hex()}", {}, [3, 2, 1, 0]),
         (f"/api/events/{MARKET}", {"event_type": "SharesSold"}, [3, 1]),
         ("/api/events/by-type/SharesBought", {}, [4, 2, 0]),
         ("/api/events/by-type/SharesBought", {"market_id": OTHER}, [4]),
