@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from solders.keypair import Keypair
 
+from chain.accounts import ChainAccounts
+from chain.client import ChainReader
+from chain.decoder import encode_event
+from chain.events import WinningsClaimed
+from chain.program import NEWEST_PROGRAM_ID
 from domain.commands import RecordChainVote
 from domain.ids import MarketId, Wallet
 from domain.lifecycle import Lifecycle
 from domain.tally import VoteType
 from indexer.chain_votes import vote_id
-from tests.support.indexing import Bench, open_bench
+from indexer.service import Indexer
+from indexer.worker import ATTEMPTS_MAX
+from tests.support.indexing import FAST, Bench, as_items, open_bench
 from tests.support.ledger import Chain, market_id
 from tests.support.rpc_calls import result
 
@@ -169,3 +179,32 @@ async def test_a_claim_that_names_an_address_is_filed_under_its_market(bench: Be
     (row,) = await bench.rows.all("SELECT event_type, market_id, user_pubkey FROM event_logs")
     assert tuple(row) == ("WinningsClaimed", market, wallet(holder))
     assert await bench.rows.one("SELECT market_id FROM market_addresses") == market
+
+
+async def test_a_chain_that_is_away_makes_no_body_poison_however_often_it_is_tried(bench: Bench) -> None:
+    """A claim names an address that only the chain can resolve; meanwhile its body waits, and no try counts."""
+    market, holder = await bench.chain.create_market(), Keypair()
+    (item,) = as_items(bench.body())
+    claimed = WinningsClaimed(
+        Wallet(str(bench.chain.program.market_address(market)[0])), wallet(holder), True, 7, 1_762_510_000
+    )
+    line = "Program data: " + base64.b64encode(encode_event(claimed)).decode()
+    item["meta"]["logMessages"] = [
+        line if told.startswith("Program data: ") else told for told in item["meta"]["logMessages"]
+    ]
+    away = ChainReader.connect("http://127.0.0.1:9", NEWEST_PROGRAM_ID, sleep=_at_once)
+    worker = Indexer(replace(bench.parts, accounts=ChainAccounts(away.rpc, away.program)), FAST).worker
+    await bench.put(json.dumps([item]).encode())
+    for _ in range(ATTEMPTS_MAX + 2):
+        assert await worker.step()
+        await bench.rows.all("UPDATE webhook_inbox SET next_attempt_at = now()")
+    await away.close()
+    assert await bench.rows.one("SELECT status FROM webhook_inbox") == "pending"
+    assert await bench.rows.one("SELECT count(*) FROM dead_letters") == 0
+    await bench.work()
+    (row,) = await bench.rows.all("SELECT event_type, market_id, user_pubkey FROM event_logs")
+    assert tuple(row) == ("WinningsClaimed", market, wallet(holder))
+
+
+async def _at_once(_: float) -> None:
+    """A pause that is none."""
