@@ -69,15 +69,17 @@ class BridgeCaller:
 async def running_bridge(settings: Settings, grace_s: float) -> AsyncIterator[Bridge]:
     """A bridge over Redis and PostgreSQL; a bug in its feed ends the process, and its runner starts another one."""
     database = await database_pool(database_url(settings), settings.database_pool, "zmart-bridge")
+    tracing = tracing_of(settings, "zmart-bridge")
     reads, reader = MarketReads(database), chain_reader(settings)
     bridge = Bridge(
         bridge_settings(settings),
-        RedisFeed(redis_url(settings)),
+        RedisFeed(redis_url(settings), is_traced=tracing is not None),
         reads,
         BridgeTokens(tokens(settings)),
         clock.wall_s,
         random.SystemRandom(),
         VotingProgress(reads, reader, CronSchedule(settings.aggregation_cron), clock.monotonic_s),
+        tracing,
     )
     await bridge.start()
     orders = BridgeOrders(database, database_url(settings), str(uuid.uuid4()))
@@ -93,6 +95,8 @@ async def running_bridge(settings: Settings, grace_s: float) -> AsyncIterator[Br
         await orders.close()
         await reader.close()
         await database.close()
+        if tracing:
+            await tracing.close()
 
 
 def bridge_settings(settings: Settings) -> BridgeSettings:

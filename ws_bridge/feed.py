@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from domain.feed import told_at
 from ws_bridge.backoff import Backoff, connect, heed_cancellation
 from ws_bridge.ports import Batch, FeedEntry
-from ws_bridge.relay import FEED_STREAM
+from ws_bridge.relay import FEED_STREAM, TRACEPARENT
 
 ENTRIES_AT_ONCE_MAX = 500
 EARLIER_ENTRIES_MAX = 5_000
@@ -37,7 +37,8 @@ class RedisFeed:
     Connection lost: it waits with backoff, reads on from its last id, and says `history_lost` if the anchor is gone.
     """
 
-    def __init__(self, redis_url: str, stream: str = FEED_STREAM) -> None:
+    def __init__(self, redis_url: str, stream: str = FEED_STREAM, *, is_traced: bool = False) -> None:
+        self._is_traced = is_traced
         self._redis = connect(redis_url, ANSWER_TIMEOUT_S)
         self._stream = stream
         self._backoff = Backoff()
@@ -99,7 +100,8 @@ class RedisFeed:
             self._last_id, self._anchored = entries[-1][0], True
         elif lost:
             await self._take_position()
-        return Batch(_parse(entries), history_lost=lost)
+        published_by = _traceparents(entries) if self._is_traced else ()
+        return Batch(_parse(entries), lost, published_by)
 
     async def _take_position(self) -> None:
         """Stand behind the newest entry; without any, there is no anchor until the first one comes."""
@@ -121,6 +123,10 @@ def _entries(answer: object) -> Entries:
 
 def _parse(entries: Entries) -> tuple[FeedEntry, ...]:
     return tuple(message for entry_id, fields in entries for message in _messages(entry_id, fields))
+
+
+def _traceparents(entries: Entries) -> tuple[str, ...]:
+    return tuple(fields[TRACEPARENT] for _, fields in entries if TRACEPARENT in fields)
 
 
 def _messages(entry_id: str, fields: Mapping[str, str]) -> Sequence[FeedEntry]:

@@ -151,6 +151,8 @@ class Batch:
 
     entries: tuple[FeedEntry, ...] = ()
     history_lost: bool = False
+    published_by: tuple[str, ...] = ()
+    """The `traceparent`s of the spans that the entries were published in, where somebody asks."""
 
 
 class Feed(Protocol):
@@ -180,14 +182,29 @@ class Feed(Protocol):
 class Spans(Protocol):
     """Makes spans, where somebody wants traces."""
 
-    def work(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:
-        """A span around a piece of work that no call waits inside of."""
+    def work(
+        self, name: str, attributes: Mapping[str, str | int], asked_by: Sequence[str] = ()
+    ) -> AbstractContextManager[None]:
+        """A span around a piece of work that no call waits inside of; `asked_by` are the `traceparent`s it is for."""
+        ...
+
+    def traceparent(self) -> str | None:
+        """The span that is open, None where nobody records it."""
         ...
 
 
 class Unspanned:
     """Where nothing is traced."""
 
-    def work(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[None]:  # noqa: ARG002
+    def work(
+        self,
+        name: str,  # noqa: ARG002 - it keeps the signature of what it stands for
+        attributes: Mapping[str, str | int],  # noqa: ARG002
+        asked_by: Sequence[str] = (),  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
         """Nothing around it."""
         return nullcontext()
+
+    def traceparent(self) -> str | None:
+        """Nobody's."""
+        return None

@@ -25,10 +25,20 @@ WAIT_MAX_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
 
 FIELDS = ("channel", "epoch", "seq", "type", "timestamp", "payload", "votes_seq")
+TRACEPARENT = "traceparent"
+"""A further field of the first of entries that are published inside of a span."""
+_ADD = "redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', " + ", ".join(
+    f"'{name}', v[{place}]" for place, name in enumerate(FIELDS, start=1)
+)
 ADD_ALL = f"""
+local traceparent = ARGV[3]
 for _, v in ipairs(cjson.decode(ARGV[2])) do
-    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*',
-        {", ".join(f"'{name}', v[{place}]" for place, name in enumerate(FIELDS, start=1))})
+    if traceparent then
+        {_ADD}, '{TRACEPARENT}', traceparent)
+        traceparent = nil
+    else
+        {_ADD})
+    end
 end
 """
 """One argument for all entries: as commands of their own, the library packs 17 words for each in Python."""
@@ -106,7 +116,9 @@ class Relay:
     async def _add(self, rows: Sequence[OutboxRow]) -> None:
         """All rows or none, in order: a script that finds memory at its start is carried out whole."""
         entries = [entry_values(row) for row in rows]
-        await self._add_all([self._stream], [STREAM_ENTRIES_MAX, json.dumps(entries)])
+        traceparent = self._spans.traceparent()
+        told = (traceparent,) if traceparent is not None else ()
+        await self._add_all([self._stream], [STREAM_ENTRIES_MAX, json.dumps(entries), *told])
 
 
 def entry_values(row: OutboxRow) -> tuple[str, ...]:

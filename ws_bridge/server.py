@@ -10,6 +10,7 @@ import random
 import re
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from heapq import nlargest
 from itertools import islice
@@ -30,7 +31,7 @@ from ws_bridge.credentials import Handshake, read_handshake, select_subprotocol,
 from ws_bridge.history import History, HistoryBounds
 from ws_bridge.hub import Hub, Parcels, Taker
 from ws_bridge.laggards import Laggards
-from ws_bridge.ports import Feed, Progress, Snapshots, Tokens
+from ws_bridge.ports import Batch, Feed, Progress, Snapshots, Spans, Tokens, Unspanned
 from ws_bridge.progress import ProgressTeller
 from ws_bridge.session import CloseCode, Limits, Session
 from ws_bridge.snapshots import SnapshotDesk, SnapshotReader
@@ -47,6 +48,7 @@ DRAIN_BATCHES = 20
 DRAINED_TOGETHER_MIN = 50
 RECONNECT_FIRST_MS = 500
 RECONNECT_SPREAD_MS = 5_000
+_UNTRACED: AbstractContextManager[None] = nullcontext()
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,9 @@ class Bridge:
         wall_s: Callable[[], float],
         rng: random.Random,
         progress: Progress | None = None,
+        spans: Spans | None = None,
     ) -> None:
+        self._spans = spans or Unspanned()
         self._settings, self._feed, self._snapshots, self._tokens = settings, feed, snapshots, tokens
         self._wall_s, self._rng, self._progress = wall_s, rng, progress
         self._teller: ProgressTeller | None = None
@@ -165,7 +169,7 @@ class Bridge:
         while True:
             batch = await self._feed.next_batch()
             ends_s = asyncio.get_running_loop().time() + self._settings.tick_s
-            with metrics.FANOUT_SECONDS.time():
+            with metrics.FANOUT_SECONDS.time(), self._delivering(batch):
                 await _deliver(around.hub.rounds(batch))
             if batch.entries:
                 metrics.lagged(batch.entries[0].timestamp, self._wall_s())
@@ -175,6 +179,13 @@ class Bridge:
             around.hub.history.sweep()
             if batch.entries:
                 await asyncio.sleep(max(0.0, ends_s - asyncio.get_running_loop().time()))
+
+    def _delivering(self, batch: Batch) -> AbstractContextManager[None]:
+        """A span around one batch's way to the sockets, in the trace of what published it."""
+        if not batch.published_by:
+            return _UNTRACED
+        attributes = {"zmart.messages": len(batch.entries), "zmart.connections": len(self._connections)}
+        return self._spans.work("deliver", attributes, batch.published_by)
 
     async def _look(self, around: Surroundings) -> None:
         """Once a second: who is stuck, and what the gauges say."""
