@@ -31,6 +31,9 @@ def serve(settings: Settings) -> None:
     harden(settings)
     from actors.launcher import Launcher
 
+    if settings.otlp_endpoint is not None:
+        import app.tracing  # noqa: F401  # 0.2 s, here once instead of at the start of every process that is forked
+
     status = settings.data_dir / STATUS_FILE
 
     def started(pids: dict[str, int]) -> None:

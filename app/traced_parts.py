@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from solders.rpc.requests import Body
-from solders.rpc.responses import RPCResult
-
-from chain.rpc import Asking
 from domain.commands import Command
 from domain.outcomes import Outcome
-from grpc_server import Outage
-from grpc_server.ports import CommandRouter
 
-R = TypeVar("R", bound=RPCResult)
+if TYPE_CHECKING:  # shards have neither a server nor a chain
+    from solders.rpc.requests import Body
+    from solders.rpc.responses import RPCResult
+
+    from chain.rpc import Asking
+    from grpc_server import Outage
+    from grpc_server.ports import CommandRouter
+
+R = TypeVar("R", bound="RPCResult")
 Inside = Callable[[str, Mapping[str, str | int]], AbstractContextManager[None]]
 """Makes a span of a name and its attributes."""
 

@@ -1,19 +1,20 @@
-"""Spans for OpenTelemetry: of a call, of work for many of them, of SQL, of what actors and the chain are asked.
+"""Spans for OpenTelemetry: of work for many callers, of SQL, of what actors and the chain are asked.
 
-The only file that imports OpenTelemetry, and itself imported only when `ZMART_OTLP_ENDPOINT` is set. No span has an
-argument, a header or an exception's text in it: none can carry a secret. The SDK's own variables (OTEL_TRACES_SAMPLER,
+Only this file and `traced_calls.py` import OpenTelemetry, and are themselves imported only when `ZMART_OTLP_ENDPOINT`
+is set. Nothing of gRPC is loaded here: shards would take half a second longer to start. No span has an argument, a
+header or an exception's text in it: none can carry a secret. The SDK's own variables (OTEL_TRACES_SAMPLER,
 OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES) hold as it documents them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
-import structlog
-from opentelemetry import context as otel
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -22,12 +23,10 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.traced_parts import TracedAsking, TracedRouter
-from chain.rpc import Asking
-from grpc_server.calls import Context
-from grpc_server.measuring import ended_with
-from grpc_server.methods import Policy
-from grpc_server.naming import trace_headers
-from grpc_server.ports import CommandRouter
+
+if TYPE_CHECKING:
+    from chain.rpc import Asking
+    from grpc_server.ports import CommandRouter
 
 EXPORT_S_MAX = 2.0
 """For one request to the collector; a batch that was not taken by then is dropped."""
@@ -37,7 +36,7 @@ BATCH_SPANS_MAX = 512
 ASKED_BY_MAX = 128
 """Spans that a piece of work is told to be for; of further ones nothing is said."""
 
-_PROPAGATOR = TraceContextTextMapPropagator()
+PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Tracing:
@@ -49,29 +48,12 @@ class Tracing:
         self._provider.add_span_processor(
             BatchSpanProcessor(exporter, max_queue_size=QUEUED_SPANS_MAX, max_export_batch_size=BATCH_SPANS_MAX)
         )
-        self._tracer = self._provider.get_tracer("zmart")
+        self.tracer = self._provider.get_tracer("zmart")
+        """Makes single spans; those that nobody ends are never sent."""
 
     async def close(self) -> None:
         """Send what is left, at most `QUEUED_SPANS_MAX` spans, each batch within `EXPORT_S_MAX`."""
         await asyncio.to_thread(self._provider.shutdown)
-
-    def step(self, method: str, policy: Policy) -> Callable[[Context], AbstractAsyncContextManager[None]]:  # noqa: ARG002
-        """The interceptor's step: a span for each call of a method, under the caller's `traceparent`."""
-        name = method.removeprefix("/")
-
-        @asynccontextmanager
-        async def traced(context: Context) -> AsyncIterator[None]:
-            span = self._begin_call(name, context)
-            status = "OK"
-            try:
-                yield
-            except BaseException as error:
-                status = ended_with(error, context)
-                raise
-            finally:
-                _end_call(span, status)
-
-        return traced
 
     def sql(self, name: str) -> AbstractContextManager[None]:
         """A span around a named statement."""
@@ -92,7 +74,7 @@ class Tracing:
         if not trace.get_current_span().is_recording():
             yield
             return
-        with _current(self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)):
+        with _current(self.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)):
             yield
 
     def traceparent(self) -> str | None:
@@ -100,7 +82,7 @@ class Tracing:
         if not trace.get_current_span().is_recording():
             return None
         carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier)
+        PROPAGATOR.inject(carrier)
         return carrier["traceparent"]
 
     @contextmanager
@@ -110,11 +92,11 @@ class Tracing:
         Each of the others has a span of that name in its own trace, and there is a link between both: what is done for
         many is one piece of work. Without any it begins a trace.
         """
-        first, *others = [_remote(each) for each in asked_by[:ASKED_BY_MAX]] or [otel.Context()]
+        first, *others = [_remote(each) for each in asked_by[:ASKED_BY_MAX]] or [Context()]
         links = [Link(trace.get_current_span(other).get_span_context()) for other in others]
-        span = self._tracer.start_span(name, first, SpanKind.CONSUMER, attributes, links)
+        span = self.tracer.start_span(name, first, SpanKind.CONSUMER, attributes, links)
         link = Link(span.get_span_context())
-        beside = [self._tracer.start_span(name, other, SpanKind.CONSUMER, attributes, [link]) for other in others]
+        beside = [self.tracer.start_span(name, other, SpanKind.CONSUMER, attributes, [link]) for other in others]
         try:
             with _current(span):
                 yield
@@ -122,16 +104,9 @@ class Tracing:
             for each in beside:
                 each.end()
 
-    def _begin_call(self, name: str, context: Context) -> Span:
-        parent = _PROPAGATOR.extract(trace_headers(context))
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER, {"rpc.system.name": "grpc", "rpc.method": name})
-        otel.attach(trace.set_span_in_context(span, parent))  # never detached: the call has a context of its own
-        structlog.contextvars.bind_contextvars(trace_id=trace.format_trace_id(span.get_span_context().trace_id))
-        return span
 
-
-def _remote(traceparent: str) -> otel.Context:
-    return _PROPAGATOR.extract({"traceparent": traceparent}, otel.Context())
+def _remote(traceparent: str) -> Context:
+    return PROPAGATOR.extract({"traceparent": traceparent}, Context())
 
 
 @contextmanager
@@ -143,10 +118,3 @@ def _current(span: Span) -> Iterator[None]:
         except BaseException as fault:  # a cancelled wait too
             span.set_status(Status(StatusCode.ERROR, type(fault).__name__))
             raise
-
-
-def _end_call(span: Span, status: str) -> None:
-    span.set_attribute("rpc.response.status_code", status)
-    if status in ("UNKNOWN", "INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "DATA_LOSS", "UNIMPLEMENTED"):
-        span.set_status(Status(StatusCode.ERROR, status))
-    span.end()

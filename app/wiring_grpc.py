@@ -85,6 +85,7 @@ if TYPE_CHECKING:  # actors come in by the roles that run them, hardened first
     from actors.directory import Failure
     from actors.messages import Answer, Asked
     from app.tracing import Tracing
+    from grpc_server.interceptors import Interceptor
 
 READY_S_MAX = 30.0
 INBOX_POOL = 4
@@ -255,6 +256,14 @@ class AggregationRows:
             return await self._reads.list(market_id, status, before, limit)
 
 
+def _traced_calls(tracing: Tracing | None) -> Interceptor | None:
+    if tracing is None:
+        return None
+    from app.traced_calls import TracedCalls  # loads OpenTelemetry
+
+    return TracedCalls(tracing)
+
+
 def _can_sign(public_key: bytes) -> bool:
     """The identity's rules around a curve check that takes 4 us instead of 110, for votes in bulk."""
     return can_sign(public_key, lambda raw: Pubkey.from_bytes(raw).is_on_curve())
@@ -293,7 +302,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
     nonces = RedisNonces(redis_url(settings))
     parts = Parts(
         router=tracing.commands(router) if tracing else router,
-        tracing=tracing,
+        tracing=_traced_calls(tracing),
         accounts=accounts,
         positions=IndexedPositions(PositionTable(database), accounts),
         book=Book(MarketReads(database), tallies.was_read),

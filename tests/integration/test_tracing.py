@@ -18,6 +18,7 @@ from solders.rpc.responses import GetSlotResp
 
 from app.embedded import EmbeddedEnvoy, Endpoint, free_port
 from app.runner import Runner
+from app.traced_calls import TracedCalls
 from app.tracing import Tracing
 from chain.rpc import ChainUnavailable, Rpc, RpcSettings
 from domain.ids import MarketId
@@ -82,7 +83,7 @@ async def traced(collector: Collector, database_url: str, port: int = 0) -> Asyn
 
     def around(parts: Parts) -> Parts:
         made.append(ReadsBoth(parts.accounts, database, tracing))
-        return replace(parts, tracing=tracing, router=tracing.commands(parts.router), accounts=made[0])
+        return replace(parts, tracing=TracedCalls(tracing), router=tracing.commands(parts.router), accounts=made[0])
 
     try:
         async with served(port=port, around=around) as running:
@@ -168,6 +169,18 @@ def test_nothing_of_opentelemetry_is_loaded_while_nothing_is_traced() -> None:
         "roles._serve = lambda role, settings: __import__('app.wiring_grpc').wiring.tracing_of(settings, role);"
         "roles.serve_role('envoy', Settings());"
         "print([name for name, module in sys.modules.items() if module and name.startswith('opentelemetry')])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_shard_that_traces_loads_nothing_of_grpc_or_the_chain() -> None:
+    """Its start is what markets wait for after a loss."""
+    code = (
+        "import sys; from app.config import Settings; from app import wiring; import actors.shard;"
+        "assert wiring.tracing_of(Settings(otlp_endpoint='http://127.0.0.1:1'), 'zmart-shard');"
+        "print([name for name in sys.modules if name in ('grpc', 'grpc_server', 'zmart', 'chain')])"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
