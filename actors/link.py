@@ -23,6 +23,7 @@ from actors.line import Line
 from actors.messages import (
     BATCH_BYTES_MAX,
     BATCH_COMMANDS_MAX,
+    BATCH_MARKETS_MAX,
     Answer,
     Asked,
     Batch,
@@ -32,6 +33,7 @@ from actors.messages import (
     WrongOwner,
 )
 from domain.commands import CastVote, DescribeMarket
+from domain.ids import MarketId
 
 log = structlog.get_logger("link")
 
@@ -176,10 +178,11 @@ class Link:
         if self._company >= COMPANY_MIN:
             await self._wait_for_company()
         batch: list[Waiting] = []
-        size_bytes = 0
+        size_bytes, markets = 0, set[MarketId]()
         while self._queue and len(batch) < BATCH_COMMANDS_MAX:
             size_bytes += self._queue[0].size_bytes
-            if size_bytes > BATCH_BYTES_MAX and batch:
+            markets.add(self._queue[0].command.market_id)
+            if batch and (size_bytes > BATCH_BYTES_MAX or len(markets) > BATCH_MARKETS_MAX):
                 break
             batch.append(self._queue.popleft())
         self._company = (self._company + len(batch)) // 2

@@ -15,6 +15,11 @@ STABLE_S = 0.5
 """A child that has served this long was sound: its end says nothing about the next one's."""
 SILENCE_S_MAX = 2.0
 """A child that has not answered a ping for this long is frozen and is killed."""
+PATIENCE_S_MAX = 16.0
+"""What the next one is given where one after the other was killed: each twice the last. On a machine that is slow, not
+deaf, the work that took too long comes again, and must not be the end of every process that takes it up."""
+CALM_S = 60.0
+"""A child that has served this long is not one of a row."""
 BOOT_S_MAX = 20.0
 """The time to come up: waiting for locks of a dying predecessor is bounded well below."""
 LOSSES_WITHIN_S = 600.0
@@ -32,6 +37,7 @@ class Child:
     pid: int | None = None
     attempt: int = 0
     failures: int = 0
+    silences: int = 0
     booted: bool = False
     spawned_at_s: float = 0.0
     heard_at_s: float = 0.0
@@ -50,6 +56,12 @@ class Child:
     def heard(self, pid: int, now_s: float) -> None:
         """A sign of life."""
         self.pid, self.heard_at_s = pid, now_s
+        if self.booted and now_s - self.booted_at_s >= CALM_S:
+            self.silences = 0
+
+    def killed(self) -> None:
+        """It was silent for too long."""
+        self.silences += 1
 
     def serves(self, pid: int, epochs: dict[int, int], now_s: float, door: tuple[str, int] = ("", 0)) -> None:
         """It is up; `door` is where a shard takes batches."""
@@ -73,13 +85,18 @@ class Child:
         """How often a process that had come up here was lost within the last ten minutes, counted up to 100."""
         return sum(now_s - at_s <= LOSSES_WITHIN_S for at_s in self.lost_at_s)
 
+    @property
+    def patience_s(self) -> float:
+        """How long it may say nothing."""
+        return min(SILENCE_S_MAX * (1 << min(self.silences, 8)), PATIENCE_S_MAX)
+
     def overdue(self, now_s: float) -> bool:
         """Whether it should have spoken or come up by now."""
         if self.address is None:
             return False
         if not self.booted:
             return now_s - self.spawned_at_s > BOOT_S_MAX
-        return now_s - self.heard_at_s > SILENCE_S_MAX
+        return now_s - self.heard_at_s > self.patience_s
 
 
 def shares(virtual_shards: int, shard_count: int) -> list[tuple[int, ...]]:

@@ -213,6 +213,7 @@ class NodeSupervisor(Actor):  # type: ignore[misc]  # Thespian ships no types
             self.send(child.address, ActorExitRequest())
             self._lost(child, "it never spoke")
             return
+        child.killed()
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.pid, signal.SIGKILL)
 

@@ -15,7 +15,7 @@ from actors.link import Link, NotReached, OutcomeUnknown, Overloaded, Waiting
 from actors.messages import Answer, Batch, Moved, WrongOwner
 from tests.support.channel import TAKEN, Shard, seal
 from tests.support.eventually import eventually_async
-from tests.support.markets import vote
+from tests.support.markets import market_id, vote
 
 
 class Places:
@@ -43,9 +43,9 @@ class Scene:
         self.places = Places(self.shard)
         self.link = Link(self.places, "slot", seal())
 
-    def put(self, expires_in_s: float = 60.0) -> asyncio.Future[Answer]:
+    def put(self, expires_in_s: float = 60.0, market: int = 1) -> asyncio.Future[Answer]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.link.put(Waiting(vote(1), future, time.monotonic() + expires_in_s))
+        self.link.put(Waiting(vote(1, market_id=market_id(market)), future, time.monotonic() + expires_in_s))
         return future
 
     async def sent(self, times: int = 1) -> None:
@@ -103,6 +103,12 @@ async def test_what_came_while_a_batch_was_in_flight_is_the_next_batch(scene: Sc
     await asyncio.sleep(0)
     await asyncio.gather(first, scene.put(), scene.put())
     assert [len(batch.commands) for batch in scene.shard.received] == [3, 1, 2]
+
+
+async def test_a_batch_takes_no_longer_than_its_markets_may(scene: Scene) -> None:
+    await asyncio.gather(*(scene.put(market=1 + number % 300) for number in range(600)))
+    assert [len(batch.commands) for batch in scene.shard.received] == [256, 256, 88]
+    assert [len({command.market_id for command in batch.commands}) for batch in scene.shard.received] == [256, 256, 88]
 
 
 async def test_an_unanswered_batch_goes_again_with_the_same_key(scene: Scene, hurry: None) -> None:

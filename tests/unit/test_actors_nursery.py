@@ -2,7 +2,17 @@
 
 import pytest
 
-from actors.nursery import BACKOFF_S_MAX, BOOT_S_MAX, LOSSES_WITHIN_S, SILENCE_S_MAX, STABLE_S, Child, shares
+from actors.nursery import (
+    BACKOFF_S_MAX,
+    BOOT_S_MAX,
+    CALM_S,
+    LOSSES_WITHIN_S,
+    PATIENCE_S_MAX,
+    SILENCE_S_MAX,
+    STABLE_S,
+    Child,
+    shares,
+)
 from domain.ids import VIRTUAL_SHARDS
 
 
@@ -57,6 +67,19 @@ def test_silence_is_bounded(silent_s: float, overdue: bool) -> None:
     child = serving()
     child.heard(77, 5.0)
     assert child.overdue(5.0 + silent_s) is overdue
+
+
+def test_one_after_the_other_that_was_killed_for_its_silence_is_given_twice_the_time() -> None:
+    child, at_s = serving(), 5.0
+    for patience_s in (2.0, 4.0, 8.0, PATIENCE_S_MAX, PATIENCE_S_MAX):
+        child.heard(77, at_s)
+        assert (child.overdue(at_s + patience_s), child.overdue(at_s + patience_s + 0.1)) == (False, True)
+        child.killed()
+        child.lost(at_s)
+        child.spawned("address", at_s)
+        child.serves(78, {}, at_s)
+    child.heard(78, at_s + CALM_S)
+    assert child.overdue(at_s + CALM_S + SILENCE_S_MAX + 0.1)
 
 
 @pytest.mark.parametrize(("booting_s", "overdue"), [(BOOT_S_MAX, False), (BOOT_S_MAX + 0.1, True)])
