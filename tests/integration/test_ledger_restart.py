@@ -23,7 +23,8 @@ PROGRAM = ZmartProgram.at(NEWEST_PROGRAM_ID)
 
 @pytest.fixture
 async def child(tmp_path: Path) -> AsyncIterator[LedgerChild]:
-    started = LedgerChild(tmp_path / "chain", free_port())
+    """Slots of 400 ms: block hashes and the memory of signatures outlive a machine that stands for seconds."""
+    started = LedgerChild(tmp_path / "chain", free_port(), slot_ms=400)
     await started.start()
     yield started
     await started.close()
