@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,17 @@ def test_commits_wait_no_longer_for_segments_than_on_the_embedded_server() -> No
     assert postgres["environment"]["POSTGRES_INITDB_ARGS"] == f"--wal-segsize={WAL_SEGMENT_MB}"
     given = [word for word in postgres["command"] if "=" in word]
     assert given == [f"{name}={SETTINGS[name]}" for name in ("min_wal_size", "max_wal_size")]
+
+
+def test_services_wait_in_no_circle_and_only_for_what_is_started_and_can_be_asked() -> None:
+    waits = {name: dict(service.get("depends_on", {})) for name, service in SERVICES.items()}
+    for name, service in SERVICES.items():
+        if service.get("network_mode", "").startswith("service:"):
+            waits[name].setdefault(service["network_mode"].removeprefix("service:"), {"condition": "service_started"})
+    assert set(TopologicalSorter(waits).static_order()) == SERVICES.keys()
+    for other, how in (each for of_one in waits.values() for each in of_one.items()):
+        assert "profiles" not in SERVICES[other], "else it is missing where nobody names its profile"
+        assert how["condition"] != "service_healthy" or "healthcheck" in SERVICES[other]
 
 
 def test_envoy_stops_after_those_whom_it_forwards_to_so_that_calls_through_it_are_answered() -> None:
