@@ -485,66 +485,11 @@ FROM unnest(cells($1), cells($2), cells($3), cells($4), cells($5))
 ORDER BY place;
 
 -- name: take_votes
--- A batch of votes nobody of whom has voted before, as a transaction of its own: fence, ballots, counts and outbox in
--- one round trip. $3 is how many virtual shards it is fenced for, $38 and $39 how many ballots and markets there are.
-WITH fenced AS MATERIALIZED (
-    SELECT count(*) AS owned FROM (
-        SELECT v.id FROM virtual_shards AS v
-        JOIN unnest(cells($1), cells($2)) AS mine (id, epoch)
-            ON v.id = mine.id::smallint AND v.epoch = mine.epoch::bigint
-        FOR SHARE OF v
-    ) AS held
-), inserted AS (
-    INSERT INTO vote_records (
-        id, market_id, user_pubkey, vote_type, vote, weight, source, request_id, market_version, weight_slot,
-        created_at, wallet_signature
-    )
-    SELECT id::uuid, market_id, user_pubkey, vote_type, vote::boolean, weight::numeric, 'api', request_id,
-        market_version::bigint, weight_slot::bigint, to_timestamp(accepted_at_ms::float8 / 1000), wallet_signature
-    FROM unnest(
-        cells($4), cells($5), cells($6), cells($7), cells($8), cells($9), cells($10), cells($11), cells($12),
-        cells($13), cells($14)
-    ) AS ballots (
-        id, market_id, user_pubkey, vote_type, vote, weight, request_id, market_version, weight_slot, accepted_at_ms,
-        wallet_signature
-    )
-    WHERE (SELECT owned FROM fenced) = $3::int
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-), counted AS (
-    UPDATE markets AS m
-    SET version = n.version::bigint, market_seq = n.market_seq::bigint, votes_seq = n.votes_seq::bigint,
-        likes = n.likes::numeric, dislikes = n.dislikes::numeric,
-        like_voters = n.like_voters::bigint, dislike_voters = n.dislike_voters::bigint,
-        support = n.support::numeric, reject = n.reject::numeric,
-        support_voters = n.support_voters::bigint, reject_voters = n.reject_voters::bigint,
-        proposal_log_size = n.proposal_log_size::bigint, proposal_log_peaks = decode(n.proposal_log_peaks, 'hex'),
-        dispute_log_size = n.dispute_log_size::bigint, dispute_log_peaks = decode(n.dispute_log_peaks, 'hex'),
-        next_deadline_at = to_timestamp(n.next_deadline_at_s::bigint), next_deadline_clock = n.next_deadline_clock,
-        updated_at = now()
-    FROM unnest(
-        cells($15), cells($16), cells($17), cells($18), cells($19), cells($20), cells($21), cells($22), cells($23),
-        cells($24), cells($25), cells($26), cells($27), cells($28), cells($29), cells($30), cells($31), cells($32)
-    ) AS n (
-        market_id, version, market_seq, votes_seq, likes, dislikes, like_voters, dislike_voters,
-        support, reject, support_voters, reject_voters, proposal_log_size, proposal_log_peaks,
-        dispute_log_size, dispute_log_peaks, next_deadline_at_s, next_deadline_clock
-    )
-    WHERE m.market_id = n.market_id AND m.version = n.version::bigint - 1
-    RETURNING 1
-), told AS (
-    INSERT INTO feed_outbox (channel, seq, type, payload, votes_seq)
-    SELECT channel, seq::bigint, type, payload::jsonb, votes_seq::bigint
-    FROM unnest(cells($33), cells($34), cells($35), cells($36), cells($37))
-        WITH ORDINALITY AS o (channel, seq, type, payload, votes_seq, place)
-    ORDER BY place
-)
-SELECT all_or_nothing(
-    (SELECT owned FROM fenced) = $3::int
-    AND (SELECT count(*) FROM inserted) = $38::int
-    AND (SELECT count(*) FROM counted) = $39::int
+-- The function of this name: a batch of votes as a transaction of its own.
+SELECT take_votes(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39
 );
-
 
 -- name: plan_intents
 INSERT INTO chain_transactions (id, market_id, vshard, action, attempt, yes, no)
