@@ -117,7 +117,7 @@ class Connection:
 
     def gone(self) -> None:
         """The socket is closed; nothing of this connection stays behind."""
-        self.session.closed = True
+        self.session.gone()
         self._around.hub.exit(self, tuple(self._channels))
         self._channels.clear()
         self._around.laggards.forget(self)

@@ -249,8 +249,7 @@ class Session:
 
     def snapshot(self, channel: str, ticket: int, sheet: Sheet | None, now_s: float) -> None:
         """The answer to `ReadSnapshot`; None: nobody knows this market. Answers to older tickets are ignored."""
-        subscription = self._awaiting(channel, ticket)
-        if subscription is None:
+        if (subscription := self._awaiting(channel, ticket)) is None:
             return
         if sheet is None:
             self._drop(channel)
@@ -263,8 +262,7 @@ class Session:
 
     def snapshot_failed(self, channel: str, ticket: int, now_s: float) -> None:
         """No snapshot could be read: a new subscription ends with an ERROR, an older one would be a silent gap."""
-        subscription = self._awaiting(channel, ticket)
-        if subscription is None:
+        if (subscription := self._awaiting(channel, ticket)) is None:
             return
         if subscription.position is not None:
             self.close(CloseCode.RESYNC, "state unavailable")
@@ -284,9 +282,13 @@ class Session:
         """End the connection; the first reason wins."""
         if not self.closed:
             self._do(Close(code, reason))
-            self.closed = True
-            for subscription in self._subscriptions.values():
-                subscription.rejoin()
+            self.gone()
+
+    def gone(self) -> None:
+        """Nothing more goes out, though a delivery to many may be under way."""
+        self.closed = True
+        for subscription in self._subscriptions.values():
+            subscription.rejoin()
 
     # the client's actions
 
@@ -336,8 +338,7 @@ class Session:
 
     def _start(self, name: str, requested: str, resume: Position | None) -> None:
         """Live messages first, then the snapshot: what lies between both is in the buffer."""
-        subscription = self._subscriptions.get(name)
-        if subscription is None:
+        if (subscription := self._subscriptions.get(name)) is None:
             subscription = self._subscriptions[name] = Subscription(name)
             self._do(Join(subscription))
         subscription.begin(requested, resume)
@@ -361,8 +362,7 @@ class Session:
         return None if self.closed or subscription is None or subscription.ticket != ticket else subscription
 
     def _held(self) -> tuple[tuple[str, Position], ...]:
-        held = ((name, sub.position) for name, sub in self._subscriptions.items())
-        return tuple((name, position) for name, position in held if position is not None)
+        return tuple((name, at) for name, sub in self._subscriptions.items() if (at := sub.position) is not None)
 
     def _ping(self, now_s: float) -> None:
         """HEARTBEAT for pages, which do not see pings, and a ping for dead lines."""

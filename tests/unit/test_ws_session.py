@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from ws_bridge import frames
 from ws_bridge.frames import Position
 from ws_bridge.packets import packet
 from ws_bridge.ports import Batch, FeedEntry
-from ws_bridge.session import Limits, Verify
+from ws_bridge.session import CloseCode, Limits, Verify
 from ws_bridge.snapshots import SnapshotReader
 from ws_bridge.subscription import JOIN_BUFFER_MESSAGES_MAX, SNAPSHOT_ATTEMPTS_MAX, Sheet
 
@@ -178,6 +179,27 @@ def test_the_hundred_and_first_channel_is_refused_and_the_others_stay() -> None:
     client.say("unsubscribe", channels=names[:1])
     client.say("subscribe", channels=names[-1:])
     assert len(stage.begun) == 101
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda client: client.say("unsubscribe", channels=[CHANNEL]),
+        lambda client: client.connection.close(CloseCode.RESTART, "restart"),
+        lambda client: client.connection.gone(),
+    ],
+    ids=["unsubscribed", "closed", "gone"],
+)
+def test_who_leaves_while_a_message_goes_round_is_not_told_it(leave: Callable[[Client], None]) -> None:
+    stage = Stage()
+    leaving, staying = subscribed(stage), stage.connect(CHANNEL)  # they share the snapshot
+    assert staying.line.types()[-1] == "SNAPSHOT"
+    visits = stage.hub.rounds(Batch((FeedEntry(CHANNEL, "e1", 6, "VOTE_UPDATE", "t", {"likes": 6}),)))
+    leave(leaving)
+    for taker, parcels in visits:
+        taker.deliver(parcels)
+    assert leaving.line.types() == []
+    assert staying.line.types() == ["VOTE_UPDATE"]
 
 
 def test_an_unsubscribed_channel_is_silent() -> None:
