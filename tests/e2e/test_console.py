@@ -13,6 +13,7 @@ from tests.support.system import RunningSystem, create_markets, new_market_id
 __all__ = ["browser"]
 
 START_S_MAX = 60.0
+VERSION = "Number(document.getElementById('version').textContent)"
 SEEN = "[document.getElementById('light').textContent, document.getElementById('proposal').textContent]"
 
 
@@ -30,6 +31,8 @@ async def test_a_newcomer_sees_a_market_live_in_a_browser(system: RunningSystem,
             buttons = "[...document.querySelectorAll('#markets button')]"
             choose = f"{buttons}.some((one) => one.title === '{market_id}' && !one.click())"
             await eventually_async(lambda: page_shows(choose, True), START_S_MAX)
+            # live is the answer's beginning; what is cast before its snapshot is in it, and no change
+            await eventually_async(lambda: page_shows(f"{VERSION} > 0", True), START_S_MAX)
             await eventually_async(lambda: page_shows(SEEN, ["live", "1 like, 0 dislike, 100 %"]), START_S_MAX)
             await doors.cast(voters[1], market_id, "like")
             await doors.cast(voters[2], market_id, "dislike")

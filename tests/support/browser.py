@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ class Browser:
     def opened(self, url: str, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
         """Show a page until the block ends; the browser's own words stand in browser.log beside the profile."""
         with (self.profile.parent / "browser.log").open("ab") as log:
-            shown = subprocess.Popen(self.argv(url, flags), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            shown = subprocess.Popen(
+                self.argv(url, flags), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
         try:
             yield shown
         finally:
@@ -72,12 +75,15 @@ class Browser:
 
 
 def _end(shown: subprocess.Popen[bytes]) -> None:
-    """Its profile is the test's own, so what it has not written down is no loss."""
-    shown.terminate()
+    """End all of its group: Debian's program is a shell script, which would leave the browser that it started behind.
+
+    Its profile is the test's own, so what it has not written down is no loss.
+    """
+    os.killpg(shown.pid, signal.SIGTERM)
     try:
         shown.wait(STOP_S_MAX)
     except subprocess.TimeoutExpired:
-        shown.kill()
+        os.killpg(shown.pid, signal.SIGKILL)
         shown.wait()
 
 
