@@ -7,8 +7,9 @@ time: a write that finds something missing says GAP and changes no tally, and th
 from __future__ import annotations
 
 import enum
+import json
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,51 +21,72 @@ from storage.tallies import Advance, StoredTally, TallyName
 ANSWER_TIMEOUT_S = 2.0
 TTL_S = 7 * 86_400
 """After a week without a change a market's keys go; who reads its tally then has them written again."""
+KEPT_S = 6 * 86_400
+"""Keys with more than that left are not written again for a change that was not their tally's."""
 WALLETS_MAX = 500
-"""Wallets in one script: some 25 KB, 0.2 ms of the server. More are gathered beside the set and swapped in."""
+"""Wallets of one tally in a script: some 25 KB. More are gathered beside the set and swapped in."""
+WALLETS_AT_ONCE_MAX = 1_000
+"""Wallets of all tallies in one script, which nobody interrupts: below a millisecond of the server."""
 GATHERING_S = 60
 """A set that was never swapped in, because its writer died, goes by itself."""
 
-_SET_ALL = """
-redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[5])
-redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5])
-redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[5])
-redis.call('EXPIRE', KEYS[4], ARGV[5])
-return 'DONE'
-"""
-_IS_NEWER = """#!lua
-local stored = tonumber(redis.call('MGET', KEYS[3])[1] or '')
-local since, version, voters = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
-"""
-# MGET has no error for a key of another type; versions are below 2^53, which Lua's numbers hold exactly.
-ADVANCE = (
-    _IS_NEWER
-    + """
-if stored and stored > version then return 'NEWER' end
-if since < 0 then redis.call('UNLINK', KEYS[4]) end
-if #ARGV > 6 then redis.call('SADD', KEYS[4], unpack(ARGV, 7)) end
-if since >= 0 and redis.call('SCARD', KEYS[4]) ~= voters then return 'GAP' end
-"""
-    + _SET_ALL
-)
-"""Set the tally and add the wallets that came since; with `since` -1 they are all there are, and replace the set.
+_SPELLINGS = ("vote_tally:%s:yes", "vote_tally:%s:no", "vote_tally:%s:version", "vote_set:%s")
+"""Yes, no, version and wallets of a tally; nobody else spells them (T3, T11)."""
 
-Whoever voted stays a voter, so a set that lacks anybody is smaller than the headcount, whatever was deleted from it.
+_SET_ALL = """#!lua
+local function set_all(keys, version, yes, no, ttl_s)
+    redis.call('SET', keys[1], yes, 'EX', ttl_s)
+    redis.call('SET', keys[2], no, 'EX', ttl_s)
+    redis.call('SET', keys[3], version, 'EX', ttl_s)
+    redis.call('EXPIRE', keys[4], ttl_s)
+    return 'DONE'
+end
+"""
+# Versions are below 2^53, which Lua's numbers hold exactly; to be stored they stay text, like the weights.
+ADVANCE = (
+    _SET_ALL
+    + f"""
+local ttl_s, kept_s = ARGV[1], tonumber(ARGV[2])
+
+local function advance(name, since, version, yes, no, voters, wallets)
+    local keys = {{ {", ".join(f"string.format('{spelling}', name)" for spelling in _SPELLINGS)} }}
+    local had = redis.call('MGET', keys[1], keys[2], keys[3])
+    local stored = tonumber(had[3] or '')
+    if stored and stored > tonumber(version) then return 'NEWER' end
+    if since < 0 then redis.call('UNLINK', keys[4]) end
+    if #wallets > 0 and type(redis.pcall('SADD', keys[4], unpack(wallets))) == 'table' then return 'GAP' end
+    if since >= 0 and redis.pcall('SCARD', keys[4]) ~= voters then return 'GAP' end
+    local is_level = #wallets == 0 and stored and had[1] == yes and had[2] == no
+    if is_level and redis.call('TTL', keys[1]) > kept_s then return 'DONE' end
+    return set_all(keys, version, yes, no, ttl_s)
+end
+
+local answers = {{}}
+for place, tally in ipairs(cjson.decode(ARGV[3])) do answers[place] = advance(unpack(tally)) end
+return answers
+"""
+)
+"""Set tallies and add the wallets that came since; with `since` -1 they are all there are, and replace the set.
+
+Whoever voted stays a voter, so a set that lacks anybody is smaller than the headcount, whatever was deleted from it. A
+key of another type is a GAP too: MGET takes it for missing, and the set's commands answer an error, which is a table.
+One argument for all tallies: as commands of their own, the library packs 20 words for each in Python.
 """
 SWAP = (
-    _IS_NEWER
+    _SET_ALL
     + """
-local whole = redis.call('SCARD', KEYS[5]) == voters
+local stored, version = tonumber(redis.call('MGET', KEYS[3])[1] or ''), tonumber(ARGV[1])
+local whole = redis.call('SCARD', KEYS[5]) == tonumber(ARGV[5])
 if not whole or (stored and stored > version) then
     redis.call('UNLINK', KEYS[5])
     return whole and 'NEWER' or 'GAP'
 end
 redis.call('UNLINK', KEYS[4])
 redis.call('RENAME', KEYS[5], KEYS[4])
+return set_all(KEYS, ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 """
-    + _SET_ALL
 )
-"""The same with a set that was gathered beside it; part of it lost meanwhile, nothing is changed."""
+"""The same for one with a set that was gathered beside it; part of it lost meanwhile, nothing is changed."""
 
 NOTHING = -1
 """The version of a tally that is not in Redis: every vote comes after it."""
@@ -92,13 +114,13 @@ class TallyCache:
         return [_number(text) for text in found]
 
     async def advance(self, advances: Sequence[Advance]) -> list[Written]:
-        """Write tallies with the wallets that came since; a key of another type is a GAP too."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for tally, since, wallets in advances:
-                await self._advance(_keys(tally.name), [since, *_arguments(tally, tally.voters), *wallets], pipeline)
-            answers = await pipeline.execute(raise_on_error=False)
-        heed_cancellation()
-        return [_written(answer, advance) for answer, advance in zip(answers, advances, strict=True)]
+        """Write tallies with the wallets that came since, each as a whole and none twice, in few scripts."""
+        answers: list[str] = []
+        for some in _portions(advances):
+            tallies = json.dumps([_words(advance) for advance in some])
+            answers += await self._advance([], [TTL_S, KEPT_S, tallies])
+            heed_cancellation()
+        return [Written(answer) for answer in answers]
 
     async def replace(self, tally: StoredTally, pages: AsyncIterator[Sequence[str]]) -> Written:
         """Write a tally with all its wallets, however many: they are gathered beside the set and swapped in at once."""
@@ -111,7 +133,8 @@ class TallyCache:
                 gathered += (await pipeline.execute())[0]
             heed_cancellation()
         script: AsyncScript = self._swap
-        answer = await script([*_keys(tally.name), gathering], [NOTHING, *_arguments(tally, gathered)])
+        arguments: list[int | str] = [tally.version, str(tally.yes), str(tally.no), TTL_S, gathered]
+        answer = await script([*_keys(tally.name), gathering], arguments)
         heed_cancellation()
         return Written(answer)
 
@@ -135,22 +158,29 @@ class TallyCache:
 
 
 def _keys(name: TallyName) -> list[str]:
-    """Yes, no, version and wallets of a tally; nobody else spells them (T3, T11)."""
-    tally = f"vote_tally:{name.market_id}:{name.vote_type.value}"
-    return [f"{tally}:yes", f"{tally}:no", f"{tally}:version", f"vote_set:{name.market_id}:{name.vote_type.value}"]
+    return [spelling % _label(name) for spelling in _SPELLINGS]
 
 
-def _arguments(tally: StoredTally, wallets: int) -> Iterable[int | str]:
-    return tally.version, str(tally.yes), str(tally.no), TTL_S, wallets
+def _label(name: TallyName) -> str:
+    return f"{name.market_id}:{name.vote_type.value}"
 
 
-def _written(answer: Any, advance: Advance) -> Written:
-    """A script that met a key of another type is a GAP, as long as it was not asked to write the whole."""
-    if isinstance(answer, Exception):
-        if "WRONGTYPE" in str(answer) and advance.since != NOTHING:
-            return Written.GAP
-        raise answer
-    return Written(answer)
+def _words(advance: Advance) -> tuple[Any, ...]:
+    """What the script is told of one tally; whatever Lua would round is text."""
+    tally, since, wallets = advance
+    return _label(tally.name), since, str(tally.version), str(tally.yes), str(tally.no), tally.voters, wallets
+
+
+def _portions(advances: Sequence[Advance]) -> Iterator[Sequence[Advance]]:
+    """These in order, as many at once as have WALLETS_AT_ONCE_MAX wallets together."""
+    start = wallets = 0
+    for place, advance in enumerate(advances):
+        wallets += len(advance.wallets)
+        if wallets > WALLETS_AT_ONCE_MAX and place > start:
+            yield advances[start:place]
+            start, wallets = place, len(advance.wallets)
+    if advances:
+        yield advances[start:]
 
 
 def _is_fault(tally: StoredTally, seen: tuple[Any, ...], missing: bool) -> bool:

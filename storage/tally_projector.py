@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.ids import MarketId
@@ -37,7 +37,9 @@ class ProjectorSettings:
     read_max: int = 1_000
     """Markets that wait to be compared after a read; what is read beyond that is compared another time."""
     rebuilds_max: int = 3
-    """Tries to write one tally as a whole in one turn; somebody who deletes keys in a loop waits for the next."""
+    """Tries to write tallies as a whole in one turn; somebody who deletes keys in a loop waits for the next."""
+    written_max: int = 20_000
+    """Tallies whose version in Redis is remembered, some 4 MB; Redis is asked for that of others."""
 
 
 class TallyProjector:
@@ -56,6 +58,7 @@ class TallyProjector:
         self._clock, self._sleep = clock, sleep
         self._changed: dict[MarketId, None] = {}
         self._was_read: dict[MarketId, Market] = {}
+        self._written: dict[TallyName, int] = {}
         self._news = asyncio.Event()
         self._sweep_due_s = clock()
         self._outage = OutageLog("tallies", "tallies in Redis are behind, votes go on")
@@ -141,30 +144,42 @@ class TallyProjector:
             raise
 
     async def _write(self, names: list[TallyName]) -> None:
-        known = dict(zip(names, await self._cache.versions(names), strict=True))
+        gaps = await self._advance(await self._since(names))
+        for _ in range(self._settings.rebuilds_max):
+            if not gaps:
+                return
+            gaps = await self._advance(dict.fromkeys(gaps, NOTHING))
+        self.changed([name.market_id for name in gaps])
+
+    async def _since(self, names: list[TallyName]) -> dict[TallyName, int]:
+        """What Redis is thought to hold of each: as it was left, or asked for. Whatever is wrong about it is a GAP."""
+        unknown = [name for name in names if name not in self._written]
+        asked = dict(zip(unknown, await self._cache.versions(unknown), strict=True))
+        return {name: asked[name] if name in asked else self._written[name] for name in names}
+
+    async def _advance(self, known: Mapping[TallyName, int]) -> list[TallyName]:
+        """Write what came since; those of which something is missing in Redis have to be written as a whole."""
         advances = await self._reads.since(known, WALLETS_MAX + 1)
         small = [advance for advance in advances if len(advance.wallets) <= WALLETS_MAX]
-        answers = await self._cache.advance(small)
-        done = {advance.tally.name for advance, answer in zip(small, answers, strict=True) if answer is not Written.GAP}
+        gaps = self._ended(small, await self._cache.advance(small))
         for advance in advances:
-            if advance.tally.name not in done:
-                await self._rebuild(advance.tally.name)
-            elif advance.since == NOTHING:
-                self._look_again(advance.tally.name)
-
-    async def _rebuild(self, name: TallyName) -> None:
-        for _ in range(self._settings.rebuilds_max):
-            for advance in await self._reads.since({name: NOTHING}, WALLETS_MAX + 1):
-                if await self._replace(advance) is not Written.GAP:
-                    self._look_again(name)
-                    return
-        self.changed([name.market_id])
+            if len(advance.wallets) > WALLETS_MAX:
+                gaps += self._ended([advance], [await self._replace(advance)])
+        return gaps
 
     async def _replace(self, advance: Advance) -> Written:
-        if len(advance.wallets) > WALLETS_MAX:
-            return await self._cache.replace(advance.tally, self._reads.wallets(advance.tally))
-        return (await self._cache.advance([advance]))[0]
+        if advance.since != NOTHING:
+            return Written.GAP
+        return await self._cache.replace(advance.tally, self._reads.wallets(advance.tally))
 
-    def _look_again(self, name: TallyName) -> None:
-        """A whole that was read before somebody deleted a newer one may have been written after that."""
-        self.changed([name.market_id])
+    def _ended(self, advances: Sequence[Advance], answers: Sequence[Written]) -> list[TallyName]:
+        """Remember how Redis was left; look at a whole again, for a newer one may have come and gone before it."""
+        for (tally, since, _), answer in zip(advances, answers, strict=True):
+            self._written.pop(tally.name, None)
+            if answer is Written.DONE:
+                self._written[tally.name] = tally.version
+            if answer is not Written.GAP and since == NOTHING:
+                self.changed([tally.name.market_id])
+        while len(self._written) > self._settings.written_max:
+            del self._written[next(iter(self._written))]
+        return [advance.tally.name for advance, answer in zip(advances, answers, strict=True) if answer is Written.GAP]

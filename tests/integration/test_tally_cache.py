@@ -19,7 +19,7 @@ from domain.market import Market
 from domain.tally import Tally, VoteType, single
 from storage.reads import MarketReads
 from storage.tallies import Advance, StoredTally, TallyName, TallyReads
-from storage.tally_cache import NOTHING, TTL_S, WALLETS_MAX, TallyCache, Written
+from storage.tally_cache import KEPT_S, NOTHING, TTL_S, WALLETS_AT_ONCE_MAX, WALLETS_MAX, TallyCache, Written
 from storage.tally_projector import ProjectorSettings, TallyProjector
 from tests.support.eventually import eventually_async
 from tests.support.markets import market, market_id, wallet
@@ -352,6 +352,40 @@ async def test_keys_of_another_type_are_written_anew(polls: Polls) -> None:
 
         await eventually_async(equal)
         await eventually_async(polls.are_equal)
+
+
+async def test_what_was_flushed_is_written_as_a_whole_with_the_next_change(polls: Polls) -> None:
+    await polls.cast(1, [1, 2])
+    async with polls.projecting() as projector:
+        projector.changed([market_id()])
+        await eventually_async(polls.are_equal)
+        await polls.redis.flushall()
+        await polls.cast(1, [3])
+        projector.changed([market_id()])
+        await eventually_async(polls.are_equal)
+
+
+async def test_a_tally_that_did_not_change_is_written_again_only_when_its_end_comes_near(polls: Polls) -> None:
+    at_1, at_2 = (StoredTally(PROPOSAL, version, 1, 0, 1) for version in (1, 2))
+    await polls.cache.advance([Advance(at_1, NOTHING, [wallet(1)])])
+    assert await polls.cache.advance([Advance(at_2, 1, [])]) == [Written.DONE]
+    assert await polls.cache.versions([PROPOSAL]) == [1]
+    await polls.redis.expire(f"vote_tally:{market_id()}:proposal:yes", KEPT_S)
+    assert await polls.cache.advance([Advance(at_2, 1, [])]) == [Written.DONE]
+    assert await polls.cache.versions([PROPOSAL]) == [2]
+    assert await polls.redis.ttl(f"vote_tally:{market_id()}:proposal:yes") > KEPT_S
+
+
+async def test_many_tallies_are_written_by_as_few_scripts_as_their_wallets_allow(polls: Polls) -> None:
+    each = WALLETS_AT_ONCE_MAX // 2
+    names = [TallyName(market_id(number), VoteType.PROPOSAL) for number in range(1, 6)]
+    voters = {name: [wallet(place * each + voter) for voter in range(each)] for place, name in enumerate(names)}
+    await polls.cache.advance([])
+    await polls.redis.config_resetstat()
+    tallies = [Advance(StoredTally(name, 1, each, 0, each), NOTHING, voters[name]) for name in names]
+    assert await polls.cache.advance(tallies) == [Written.DONE] * len(names)
+    assert [await polls.cached(name) for name in names] == [(str(each), "0", frozenset(voters[name])) for name in names]
+    assert (await polls.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] == 1 + 3  # the first one was unknown
 
 
 async def test_a_sweep_mends_what_is_wrong_and_lets_sleep_what_is_not_there(polls: Polls) -> None:
