@@ -12,10 +12,11 @@ from typing import Any
 from thespian.actors import Actor
 
 from actors.effects import change_of
-from actors.messages import Admit, Admitted, Broken, Count, Describe, Described, Draft, Drafted, Install, Keep
+from actors.messages import Admit, Admitted, Broken, Count, Describe, Described, Draft, Drafted, Install, Keep, Take
+from actors.ports import Ballot
 from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
-from domain.counting import Places, Taken, count
+from domain.counting import Taken, count
 from domain.deadlines import Deadline, kind_of, next_deadline, reschedule
 from domain.decisions import decide
 from domain.ids import MarketId
@@ -27,8 +28,7 @@ from domain.standing import AwaitedDeadline, LastDecision
 from domain.stuck import active
 from domain.votelog import LogEntry
 
-_NOWHERE: Places = {}
-_VOTES = ("votes",)
+_VOTES, _COUNTED = ("votes",), (ev.VotesCounted.__name__,)
 
 
 class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
@@ -43,8 +43,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._market_id = MarketId("")
         self._market: Market | None = None
         self._deadline: Deadline | None = None
-        self._draft: tuple[Market | None, Deadline | None] = (None, None)
         self._last_decision: LastDecision | None = None
+        self._draft: tuple[Market | None, Deadline | None, LastDecision | None] = (None, None, None)
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802  # Thespian's name
         """Answer a message of the shard."""
@@ -58,72 +58,89 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
 
     def _answer(self, message: Any) -> Admitted | Drafted | Described | None:
         match message:
-            case Install(market_id, market, deadline):
-                self._market_id, self._market, self._deadline = market_id, market, deadline
+            case Take(votes, accepted_at_ms, rules, now):
+                return self._take(votes, accepted_at_ms, rules, now)
+            case Keep():
+                self._market, self._deadline, self._last_decision = self._draft
             case Admit(votes, rules, now):
                 return self._admit(votes, rules, now)
             case Count(taken, superseded, rules, now):
                 return self._count(taken, superseded, rules, now)
             case Draft(commands, rules, now):
                 return self._decide(commands, rules, now)
+            case Install(market_id, market, deadline):
+                self._market_id, self._market, self._deadline = market_id, market, deadline
             case Describe(rules):
                 return self._described(rules)
-            case Keep():
-                self._market, self._deadline = self._draft
             case _:  # Thespian's own, such as ActorExitRequest
                 pass
         return None
 
     def _admit(self, votes: Sequence[CastVote | RecordChainVote], rules: Rules, now: Now) -> Admitted:
-        decisions = [decide(self._market, vote, rules, now) for vote in votes]
-        refusals = tuple([None if isinstance(decision, tuple) else decision for decision in decisions])
-        late = frozenset(
-            event.vote.vote_id
-            for decision in decisions
-            if isinstance(decision, tuple)
-            for event in decision
-            if isinstance(event, ev.ChainVoteCameLate)
-        )
-        return Admitted(self._market_id, refusals, (self._market.version if self._market else 0) + 1, late)
+        refusals, late = list[Refusal | None](), list[str]()
+        for vote in votes:
+            decision = decide(self._market, vote, rules, now)
+            if not isinstance(decision, tuple):
+                refusals.append(decision)
+                continue
+            refusals.append(None)
+            if isinstance(decision[0], ev.ChainVoteCameLate):
+                late.append(vote.vote_id)
+        next_version = (self._market.version if self._market else 0) + 1
+        return Admitted(self._market_id, tuple(refusals), next_version, frozenset(late))
 
-    def _count(self, taken: Taken, superseded: Sequence[LogEntry], rules: Rules, now: Now) -> Drafted:
-        assert self._market is not None, "votes for a market that is not known"
-        counted, places = count(self._market, taken, superseded)
-        return self._drafted(counted, (), (), rules, now, places)
+    def _take(self, votes: Sequence[CastVote], accepted_at_ms: int, rules: Rules, now: Now) -> Drafted | Admitted:
+        admitted = self._admit(votes, rules, now)
+        if any(admitted.refusals):
+            return admitted
+        ballots = tuple([Ballot(vote, admitted.next_version, accepted_at_ms) for vote in votes])
+        return self._count(ballots, (), rules, now, ballots)
+
+    def _count(
+        self, taken: Taken, superseded: Sequence[LogEntry], rules: Rules, now: Now, ballots: tuple[Ballot, ...] = ()
+    ) -> Drafted:
+        """A version that counts votes: it fires nothing, settles nothing and leaves the state as it is."""
+        before = self._market
+        assert before is not None, "votes for a market that is not known"
+        counted, places = count(before, taken, superseded)
+        after = before
+        for event in counted:
+            after = evolve(after, event)
+        after = active(before, after, counted, now)
+        deadline = reschedule(self._deadline, next_deadline(after, rules, now))
+        change = change_of(before, after, counted, (), deadline, rules)
+        self._draft = (change.market, deadline, LastDecision(_VOTES, _COUNTED, now.wall_s))
+        return Drafted(self._market_id, (), change, change.market, deadline, places, ballots)
 
     def _described(self, rules: Rules) -> Described:
         awaited = awaited_deadlines(self._market, self._deadline, rules)
         return Described(self._market_id, self._market, awaited, self._last_decision)
 
     def _decide(self, commands: tuple[Command, ...], rules: Rules, now: Now) -> Drafted:
-        market, refusals, happened = self._market, [], list[ev.Event]()
+        after, refusals, happened = self._market, list[Refusal | None](), list[ev.Event]()
         for command in commands:
-            decision = decide(market, command, rules, now)
+            decision = decide(after, command, rules, now)
             refusals.append(None if isinstance(decision, tuple) else decision)
             for event in decision if isinstance(decision, tuple) else ():
-                market = evolve(market, event)
+                after = evolve(after, event)
                 happened.append(event)
-        return self._drafted(happened, refusals, commands, rules, now)
+        if after is None:
+            return Drafted(self._market_id, tuple(refusals), None, None, None)
+        if happened:
+            after = active(self._market, after, happened, now)
+        return self._drafted(after, happened, refusals, commands, rules, now)
 
     def _drafted(
         self,
+        after: Market,
         happened: Sequence[ev.Event],
         refusals: Sequence[Refusal | None],
         commands: Sequence[Command],
         rules: Rules,
         now: Now,
-        places: Places = _NOWHERE,
     ) -> Drafted:
-        """Fold the events, move the deadline, and say what a commit would write."""
-        self._last_decision = _decision(commands, happened, refusals, now)
-        after = self._market
-        for event in happened:
-            after = evolve(after, event)
-        if after is not None and happened:
-            after = active(self._market, after, happened, now)
+        """Move the deadline, and say what a commit would write."""
         applied = tuple(c.settlement.intent.intent_id for c in commands if isinstance(c, SettleIntent))
-        if after is None:
-            return Drafted(self._market_id, tuple(refusals), None, None, None)
         fired = any(isinstance(command, FireDeadline) for command in commands)
         is_spent = fired or self._market is None or after.state is not self._market.state
         deadline = reschedule(None if is_spent else self._deadline, next_deadline(after, rules, now))
@@ -132,8 +149,8 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         if happened or applied or moved:  # the last one, so that readers see where GlobalConfig or a trade moved it
             change = change_of(self._market, after, happened, applied, deadline, rules)
             after = change.market
-        self._draft = (after, deadline)
-        return Drafted(self._market_id, tuple(refusals), change, after, deadline, places)
+        self._draft = (after, deadline, _decision(commands, happened, refusals, now))
+        return Drafted(self._market_id, tuple(refusals), change, after, deadline)
 
 
 def awaited_deadlines(market: Market | None, deadline: Deadline | None, rules: Rules) -> tuple[AwaitedDeadline, ...]:
@@ -146,7 +163,7 @@ def awaited_deadlines(market: Market | None, deadline: Deadline | None, rules: R
 def _decision(
     commands: Sequence[Command], happened: Sequence[ev.Event], refusals: Sequence[Refusal | None], now: Now
 ) -> LastDecision:
-    """Names only, shared with their classes: every resident keeps one, and votes must not pay for sentences."""
-    asked = tuple(dict.fromkeys(type(command).__name__ for command in commands)) or _VOTES
+    """Names only, shared with their classes, for every resident keeps one."""
+    asked = tuple(dict.fromkeys(type(command).__name__ for command in commands))
     said = [each for each in (*happened, *refusals) if each is not None]
     return LastDecision(asked, tuple(dict.fromkeys(type(each).__name__ for each in said)), now.wall_s)

@@ -243,6 +243,19 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Take:
+    """May all these votes in? Then draft at once what counts them.
+
+    Answered by `Drafted` with their ballots, or, if any of them may not, by what `Admit` is answered by.
+    """
+
+    votes: tuple[CastVote, ...]
+    accepted_at_ms: int
+    rules: Rules
+    now: Now
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """The database took these ballots, some in the place of others; draft what counts them. Answered by `Drafted`."""
 
@@ -271,7 +284,9 @@ class Drafted:
     market: Market | None
     deadline: Deadline | None
     places: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
-    """vote_id -> (sequence, leaf hash) of the votes that a `Count` asked for."""
+    """vote_id -> (sequence, leaf hash) of the votes that a `Count` or a `Take` asked for."""
+    ballots: tuple[Ballot, ...] = ()
+    """Those of the votes that a `Take` asked for, in its order."""
 
 
 @dataclass(frozen=True, slots=True)

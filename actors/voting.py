@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from actors.messages import Admit, Admitted, Answer, Broken, Count, Drafted, Failed
+from actors.messages import Admit, Admitted, Answer, Broken, Count, Drafted, Failed, Take
 from actors.ports import Ballot, Journal, JournalTransaction, RecordedVote
 from actors.residents import Residents
 from domain.commands import CastVote
@@ -58,41 +58,43 @@ class Voting:
         }
         if not by_market:
             return answers
-        rules, now = self._residents.rules(), self._residents.now()
-        admissions = self._residents.round(
-            {
-                market_id: Admit(tuple(votes[index] for index in indexes), rules, now)
-                for market_id, indexes in by_market.items()
-            }
-        )
-        ballots, refused = _sort_admissions(votes, by_market, admissions, self._residents.wall_ms(), answers)
+        rules, now, at_ms = self._residents.rules(), self._residents.now(), self._residents.wall_ms()
+        said = self._ask(votes, by_market, at_ms, rules, now)
+        ballots, refused = _sort_admissions(votes, by_market, said, at_ms, answers)
         if not ballots and not refused:
             return answers
-        counted = await self._take_at_once(ballots, rules, now, answers) if not refused else None
-        if counted is None:
-            async with self._journal.transaction(self._residents.epochs_of(by_market)) as transaction:
-                counted = await self._take(transaction, ballots, rules, now, answers)
-                await _look_up(transaction, votes, {**refused, **_rejected(ballots, answers)}, answers)
+        drafts = {market_id: draft for market_id, draft in said.items() if isinstance(draft, Drafted)}
+        if drafts and not refused and await self._took_at_once(ballots, drafts, answers):
+            return answers
+        async with self._journal.transaction(self._residents.epochs_of(by_market)) as transaction:
+            counted = await self._take(transaction, ballots, rules, now, answers)
+            await _look_up(transaction, votes, {**refused, **_rejected(ballots, answers)}, answers)
         self._residents.keep(counted)
         return answers
 
-    async def _take_at_once(
-        self, ballots: Mapping[int, Ballot], rules: Rules, now: Now, answers: dict[int, Answer]
-    ) -> list[Drafted] | None:
-        """Count all of them and have the journal take that if they are new; None when it did not, nothing is changed.
+    def _ask(
+        self, votes: Mapping[int, CastVote], by_market: Mapping[MarketId, list[int]], at_ms: int, rules: Rules, now: Now
+    ) -> dict[MarketId, Drafted | Admitted | Broken]:
+        """What the markets say to these votes; drafts that count them only while all are expected to be new."""
+        mine = {market_id: tuple([votes[index] for index in indexes]) for market_id, indexes in by_market.items()}
+        if self._caution.dares():
+            return self._residents.round({at: Take(each, at_ms, rules, now) for at, each in mine.items()})
+        return self._residents.round({at: Admit(each, rules, now) for at, each in mine.items()})
+
+    async def _took_at_once(
+        self, ballots: Mapping[int, Ballot], drafts: Mapping[MarketId, Drafted], answers: dict[int, Answer]
+    ) -> bool:
+        """Have the journal take these drafts if all their votes are new; False when it did not, nothing is changed.
 
         Drafts that were not taken are replaced by those of `_take`; an actor keeps its last one.
         """
-        if not self._caution.dares():
-            return None
-        drafts = self._count(ballots.values(), rules, now)
         epochs, changes = self._residents.epochs_of(drafts), [draft.change for draft in drafts.values() if draft.change]
         went_in = await self._journal.take(epochs, list(ballots.values()), changes)
         self._caution.learn(went_in)
-        if not went_in:
-            return None
-        answers.update(_taken_answers(ballots, drafts))
-        return list(drafts.values())
+        if went_in:
+            self._residents.keep(list(drafts.values()))
+            answers.update(_taken_answers(ballots, drafts))
+        return went_in
 
     def _count(self, taken: Iterable[Ballot], rules: Rules, now: Now) -> dict[MarketId, Drafted]:
         by_market: dict[MarketId, list[Ballot]] = defaultdict(list)
@@ -160,7 +162,7 @@ async def _look_up(
 def _sort_admissions(
     votes: Mapping[int, CastVote],
     by_market: Mapping[MarketId, list[int]],
-    admissions: Mapping[MarketId, Admitted | Broken],
+    said: Mapping[MarketId, Drafted | Admitted | Broken],
     accepted_at_ms: int,
     answers: dict[int, Answer],
 ) -> tuple[dict[int, Ballot], dict[int, Refusal]]:
@@ -168,7 +170,10 @@ def _sort_admissions(
     ballots: dict[int, Ballot] = {}
     refused: dict[int, Refusal] = {}
     for market_id, indexes in by_market.items():
-        admission = admissions[market_id]
+        admission = said[market_id]
+        if isinstance(admission, Drafted):
+            ballots.update(zip(indexes, admission.ballots, strict=True))
+            continue
         if isinstance(admission, Broken):
             answers.update(dict.fromkeys(indexes, Failed(admission.incident)))
             continue
