@@ -7,11 +7,11 @@ read, also after an empty one, so that a loss is found within a second even when
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import orjson
 from redis.exceptions import RedisError
 
 from domain.feed import told_at
@@ -135,10 +135,12 @@ def _messages(entry_id: str, fields: Mapping[str, str]) -> Sequence[FeedEntry]:
     If it was, its channels show a gap and start over.
     """
     try:
-        payload, votes_seq = json.loads(fields["payload"]), fields.get("votes_seq")
+        epoch, kind, when, payload_json = fields["epoch"], fields["type"], fields["timestamp"], fields["payload"]
+        votes_seq = fields.get("votes_seq")
         places = told_at(fields["channel"], int(fields["seq"]), int(votes_seq) if votes_seq else None)
-        what = (fields["type"], fields["timestamp"], payload)
-        return [FeedEntry(channel, fields["epoch"], seq, *what) for channel, seq in places]
+        if not isinstance(orjson.loads(payload_json), dict):
+            raise ValueError("no JSON object")
+        return [FeedEntry(channel, epoch, seq, kind, when, payload_json) for channel, seq in places]
     except (KeyError, ValueError) as error:
         log.error("entry %s of the feed cannot be read: %s", entry_id, type(error).__name__)
         return ()

@@ -54,7 +54,7 @@ def parse_client(frame: str | bytes) -> ClientMessage:
 def numbered(entry: FeedEntry) -> str:
     """A numbered message; the envelope's own names win over the payload's."""
     return _text({
-        **entry.payload,
+        **json.loads(entry.payload_json),
         "type": entry.type,
         "channel": entry.channel,
         "epoch": entry.epoch,

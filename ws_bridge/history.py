@@ -7,8 +7,8 @@ or another epoch ends the run, so an answer is exact or there is none.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from ws_bridge.frames import Position
 from ws_bridge.parcels import Numbered
@@ -23,9 +23,8 @@ class HistoryBounds:
     age_max_s: float = 300.0
 
 
-@dataclass(slots=True)
-class _Run:
-    messages: deque[tuple[float, Numbered]] = field(default_factory=deque)
+_Run = deque[tuple[float, Numbered]]
+"""Messages with the time of their arrival, oldest first."""
 
 
 class History:
@@ -36,32 +35,46 @@ class History:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self.held_bytes = 0
 
-    def record(self, message: Numbered) -> None:
-        """Append a message; one that is known already changes nothing, one that does not follow starts the run anew."""
-        run = self._runs.setdefault(message.channel, _Run())
-        if run.messages:
-            newest = run.messages[-1][1]
-            if message.epoch == newest.epoch and message.seq <= newest.seq:
-                return
-            if message.epoch != newest.epoch or message.seq != newest.seq + 1:
-                self._shorten(run, len(run.messages))
-        run.messages.append((self._now_s(), message))
-        self.held_bytes += _size(message)
-        self._runs.move_to_end(message.channel)
-        self._shorten(run, len(run.messages) - self._bounds.messages_max)
-        self._age(run)
+    def record(self, messages: Iterable[Numbered]) -> None:
+        """Append what has just arrived, in order; the bounds hold when it returns."""
+        now_s = self._now_s()
+        for message in messages:
+            self._append(message, now_s)
         while self.held_bytes > self._bounds.bytes_max:
             self._forget_oldest()
+
+    def _append(self, message: Numbered, now_s: float) -> None:
+        """A message that is known already changes nothing, one that does not follow starts the run anew."""
+        run = self._runs.get(message.channel)
+        if run is None:
+            run = self._runs[message.channel] = deque()
+        else:
+            if run and not self._continues(run, message):
+                return
+            self._runs.move_to_end(message.channel)
+        run.append((now_s, message))
+        self.held_bytes += message.size_bytes
+        if len(run) > self._bounds.messages_max or run[0][0] <= now_s - self._bounds.age_max_s:
+            self._trim(run, now_s)
+
+    def _continues(self, run: _Run, message: Numbered) -> bool:
+        """Whether it is new; a run that it does not follow is forgotten."""
+        newest = run[-1][1]
+        if message.epoch == newest.epoch and message.seq <= newest.seq:
+            return False
+        if message.epoch != newest.epoch or message.seq != newest.seq + 1:
+            self._shorten(run, len(run))
+        return True
 
     def since(self, channel: str, position: Position) -> Sequence[Numbered] | None:
         """Exactly what came after `position`, up to now; None when that is not known."""
         run = self._runs.get(channel)
-        if run is None or not run.messages:
+        if not run:
             return None
-        oldest, newest = run.messages[0][1], run.messages[-1][1]
+        oldest, newest = run[0][1], run[-1][1]
         if position.epoch != newest.epoch or not oldest.seq - 1 <= position.seq <= newest.seq:
             return None
-        return [message for _, message in run.messages if message.seq > position.seq]
+        return [message for _, message in run if message.seq > position.seq]
 
     def clear(self) -> None:
         """Messages of any channel may have been missed."""
@@ -73,25 +86,19 @@ class History:
         too_old_s = self._now_s() - self._bounds.age_max_s
         while self._runs:
             run = next(iter(self._runs.values()))
-            if run.messages and run.messages[-1][0] > too_old_s:
+            if run and run[-1][0] > too_old_s:
                 return
             self._forget_oldest()
 
-    def _age(self, run: _Run) -> None:
-        too_old_s = self._now_s() - self._bounds.age_max_s
-        while run.messages and run.messages[0][0] <= too_old_s:
+    def _trim(self, run: _Run, now_s: float) -> None:
+        self._shorten(run, len(run) - self._bounds.messages_max)
+        while run and run[0][0] <= now_s - self._bounds.age_max_s:
             self._shorten(run, 1)
 
     def _shorten(self, run: _Run, count: int) -> None:
         for _ in range(count):
-            _, message = run.messages.popleft()
-            self.held_bytes -= _size(message)
+            self.held_bytes -= run.popleft()[1].size_bytes
 
     def _forget_oldest(self) -> None:
         _, run = self._runs.popitem(last=False)
-        self._shorten(run, len(run.messages))
-
-
-def _size(message: Numbered) -> int:
-    """Text and frames are both kept."""
-    return 2 * len(message.packet.frames)
+        self._shorten(run, len(run))

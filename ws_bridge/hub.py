@@ -1,20 +1,21 @@
 """Who listens to what: the topic index between one feed and all connections of this process.
 
-A message costs one encoding and one visit to each of its subscribers, nothing else; what a batch brought leaves each
-connection together, in that visit: a second one would find ten thousand connections gone from the processor's cache.
+A message that somebody listens to costs one encoding and one visit to each of its subscribers, any other its place in
+the history. What a batch brought leaves each connection together, in that visit: a second one would find ten thousand
+connections gone from the processor's cache.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Protocol
 
 from ws_bridge import frames, metrics
 from ws_bridge.history import History
 from ws_bridge.packets import Packet
-from ws_bridge.parcels import Numbered, Parcel, numbered, parcels
+from ws_bridge.parcels import Numbered, Parcel, parcels
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.snapshots import SnapshotDesk
 
@@ -135,9 +136,9 @@ class Hub:
 
     def remember(self, entries: Iterable[FeedEntry]) -> None:
         """Messages from before the first connection, for clients that had them from another process."""
-        for entry in entries:
-            self._is_restored(entry)
-            self.history.record(numbered(entry, self._encode))
+        earlier = tuple(entries)
+        self._restored(earlier)
+        self._record(earlier)
 
     def deliver(self, batch: Batch) -> None:
         """Pass on what one tick of the feed brought, all at once."""
@@ -150,17 +151,14 @@ class Hub:
         Clients may come, ask and go between two deliveries: the history has the messages already, and no read from
         before them is shared any more, so whoever subscribes meanwhile has them, and drops them if they are delivered.
         """
-        restored = [entry for entry in batch.entries if self._is_restored(entry)]
-        lost = bool(restored) or batch.history_lost
+        lost = self._restored(batch.entries) or batch.history_lost
         if lost:
             self._lose_history()
-        news: list[tuple[_Topic, Parcels]] = []
-        for channel, messages in self._encoded(batch.entries).items():
-            self._desk.outdate(channel)
-            if topic := self._topics.get(channel):
-                news.append((topic, tuple(parcels(messages))))
-        for topic, brought in news:
-            _count(brought, len(topic))
+        messages = self._record(batch.entries)
+        metrics.PUBLISHED.inc(len(messages))
+        self._desk.outdate(entry.channel for entry in batch.entries)
+        news = [(self._topics[name], tuple(parcels(told))) for name, told in self._followed(messages).items()]
+        _count(news)
         if len(news) == 1 and not lost:
             return zip(news[0][0].takers, repeat(news[0][1]))
         return _merged(self._members if lost else (), news).items()
@@ -171,15 +169,17 @@ class Hub:
             member.unnumbered(channel, told)
             member.flush()
 
-    def _is_restored(self, entry: FeedEntry) -> bool:
-        """Whether its epoch is a new one: the database was restored, which concerns silent channels too.
+    def _restored(self, entries: Sequence[FeedEntry]) -> bool:
+        """Whether an epoch among theirs is a new one: the database was restored, which concerns silent channels too.
 
         One that is known is not new again: a late message of the former epoch must not have everybody start over twice.
         """
-        if entry.epoch in self._epochs:
-            return False
-        self._epochs.append(entry.epoch)
-        return len(self._epochs) > 1
+        is_restored = False
+        for epoch in dict.fromkeys(entry.epoch for entry in entries):
+            if epoch not in self._epochs:
+                self._epochs.append(epoch)
+                is_restored = is_restored or len(self._epochs) > 1
+        return is_restored
 
     def _lose_history(self) -> None:
         metrics.HISTORY_LOSSES.inc()
@@ -188,14 +188,18 @@ class Hub:
         for member in self.members:
             member.history_lost()
 
-    def _encoded(self, entries: Iterable[FeedEntry]) -> dict[str, list[Numbered]]:
-        """By channel, in order, and in the history before anybody hears of them."""
+    def _record(self, entries: Iterable[FeedEntry]) -> Sequence[Numbered]:
+        """In the history before anybody hears of them."""
+        messages = [Numbered(entry, self._encode) for entry in entries]
+        self.history.record(messages)
+        return messages
+
+    def _followed(self, messages: Iterable[Numbered]) -> dict[str, list[Numbered]]:
+        """By channel, in order, those that somebody listens to."""
         by_channel: dict[str, list[Numbered]] = {}
-        for entry in entries:
-            message = numbered(entry, self._encode)
-            self.history.record(message)
-            metrics.PUBLISHED.inc()
-            by_channel.setdefault(entry.channel, []).append(message)
+        for message in messages:
+            if message.channel in self._topics:
+                by_channel.setdefault(message.channel, []).append(message)
         return by_channel
 
 
@@ -208,9 +212,15 @@ def _merged(first: Iterable[Member], news: Iterable[tuple[_Topic, Parcels]]) -> 
     return rounds
 
 
-def _count(brought: Parcels, listeners: int) -> None:
-    for parcel in brought:
-        messages = len(parcel.messages)
-        metrics.DELIVERED.inc(messages * listeners)
-        metrics.DELIVERED_BYTES.inc(len(parcel.frames) * listeners)
-        metrics.COALESCED.inc((messages - 1) * listeners)
+def _count(news: Iterable[tuple[_Topic, Parcels]]) -> None:
+    """Once for all that a tick brought: with several processes, each count is a write to a file."""
+    delivered = delivered_bytes = coalesced = 0
+    for topic, brought in news:
+        for parcel in brought:
+            delivered += len(parcel.messages) * len(topic)
+            delivered_bytes += len(parcel.frames) * len(topic)
+            coalesced += (len(parcel.messages) - 1) * len(topic)
+    if delivered:
+        metrics.DELIVERED.inc(delivered)
+        metrics.DELIVERED_BYTES.inc(delivered_bytes)
+        metrics.COALESCED.inc(coalesced)

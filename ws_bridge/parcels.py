@@ -1,4 +1,7 @@
-"""Live messages on their way to subscribers: what a tick brought of one channel travels together, encoded once."""
+"""Live messages on their way to subscribers: what a tick brought of one channel travels together, encoded once.
+
+Most messages are of markets that nobody watches at the moment; they are kept as they came.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,29 @@ from dataclasses import dataclass
 from ws_bridge.packets import Packet, joined, packet
 from ws_bridge.ports import FeedEntry
 
+ENVELOPE_BYTES_MAX = 100
+"""Of a frame: its header, the names of the envelope and a `seq`."""
 
-@dataclass(frozen=True, slots=True)
+
 class Numbered:
-    """A live message, encoded once for all subscribers."""
+    """A live message, encoded once for all subscribers, and not before the first of them has to be told."""
 
-    channel: str
-    epoch: str
-    seq: int
-    packet: Packet
+    __slots__ = ("_encode", "_form", "channel", "epoch", "seq", "size_bytes")
+
+    def __init__(self, entry: FeedEntry, encode: Callable[[FeedEntry], str]) -> None:
+        self.channel, self.epoch, self.seq, kind, timestamp, payload_json = entry
+        self._form: FeedEntry | Packet = entry
+        self._encode = encode
+        words = len(self.channel) + len(self.epoch) + len(kind) + len(timestamp)
+        self.size_bytes = 2 * (_ascii_bytes(payload_json) + words + ENVELOPE_BYTES_MAX)
+        """What it takes at most: text and frame once it is encoded, before that only the entry."""
+
+    @property
+    def packet(self) -> Packet:
+        """As it is written."""
+        if isinstance(self._form, FeedEntry):
+            self._form = packet(self._encode(self._form))
+        return self._form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +45,6 @@ class Parcel(Packet):
     first: int
     last: int
     messages: tuple[Numbered, ...]
-
-
-def numbered(entry: FeedEntry, encode: Callable[[FeedEntry], str]) -> Numbered:
-    """A message of the feed, encoded."""
-    return Numbered(entry.channel, entry.epoch, entry.seq, packet(encode(entry)))
 
 
 def parcels(messages: Iterable[Numbered]) -> Iterator[Parcel]:
@@ -58,3 +70,8 @@ def _parcel(run: Sequence[Numbered]) -> Parcel:
         last=run[-1].seq,
         messages=tuple(run),
     )
+
+
+def _ascii_bytes(text: str) -> int:
+    """At most so many bytes in ASCII, where the rarest characters take twelve (`\\ud83d\\ude00`)."""
+    return len(text) if text.isascii() else 12 * len(text)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class OutboxRow(Protocol):
@@ -129,16 +129,16 @@ class Tokens(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FeedEntry:
-    """One numbered message as it travels through the stream."""
+class FeedEntry(NamedTuple):
+    """One numbered message as it comes from the stream; a tuple, for two are made for each vote and few are told."""
 
     channel: str
     epoch: str
     seq: int
     type: str
     timestamp: str
-    payload: Mapping[str, Any]
+    payload_json: str
+    """The text of a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)

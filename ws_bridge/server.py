@@ -174,7 +174,7 @@ class Bridge:
             if batch.entries:
                 metrics.lagged(batch.entries[0].timestamp, self._wall_s())
             if self._teller is not None:
-                self._teller.changed({entry.channel for entry in batch.entries})
+                self._teller.changed(entry.channel for entry in batch.entries)
             around.desk.sweep()
             around.hub.history.sweep()
             if batch.entries:

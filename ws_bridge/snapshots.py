@@ -72,9 +72,11 @@ class SnapshotDesk:
             self._reads[channel] = read = Read(channel, [(subscriber, ticket)])
             self._begin(read)
 
-    def outdate(self, channel: str) -> None:
-        """A message of the channel has arrived: whoever asks from now on needs a newer read."""
-        self._reads.pop(channel, None)
+    def outdate(self, channels: Iterable[str]) -> None:
+        """Messages of these channels have arrived: whoever asks from now on needs a newer read."""
+        if self._reads:
+            for channel in channels:
+                self._reads.pop(channel, None)
 
     def outdate_all(self) -> None:
         """Messages of any channel may have been missed."""

@@ -92,7 +92,7 @@ class Served:
             "sent_ns": time.time_ns(),
             "end": padding,
         }
-        return FeedEntry(CHANNEL, "bench", self.seq, "VOTE_UPDATE", "2026-01-01T00:00:00.000Z", payload)
+        return FeedEntry(CHANNEL, "bench", self.seq, "VOTE_UPDATE", "2026-01-01T00:00:00.000Z", json.dumps(payload))
 
     def ask(self) -> list[Figures]:
         """What came to each process of clients since it was asked last."""
@@ -180,7 +180,7 @@ def _fields(entry: FeedEntry) -> dict[FieldT, EncodableT]:
         "seq": entry.seq,
         "type": entry.type,
         "timestamp": entry.timestamp,
-        "payload": json.dumps(dict(entry.payload)),
+        "payload": entry.payload_json,
     }
 
 

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ws_bridge import frames
 from ws_bridge.frames import Position
 from ws_bridge.packets import Packet, packet
 from ws_bridge.parcels import Numbered, parcels
+from ws_bridge.ports import FeedEntry
 from ws_bridge.session import Close, Join, Leave, Limits, ReadSnapshot, Send, Session, Verify
 from ws_bridge.subscription import Sheet
 
@@ -137,8 +139,7 @@ class Played:
 
 
 def _message(channel: str, epoch: int, seq: int) -> Numbered:
-    text = {"type": "VOTE_UPDATE", "channel": channel, "epoch": str(epoch), "seq": seq}
-    return Numbered(channel, str(epoch), seq, packet(json.dumps(text)))
+    return Numbered(FeedEntry(channel, str(epoch), seq, "VOTE_UPDATE", "", "{}"), frames.numbered)
 
 
 STEPS: Mapping[bytes, Callable[[Played, bytes], None]] = {

@@ -63,7 +63,7 @@ async def test_a_tally_arrives_in_both_channels_of_its_market_under_the_number_o
     await writer.client.xadd(FEED_STREAM, dict(zip(FIELDS, entry_values(row), strict=True)))
     market, votes = (await feed.next_batch()).entries
     assert (market.channel, market.seq, votes.channel, votes.seq) == (CHANNEL, 1, f"votes_{MARKET}", 7)
-    assert (market.payload, market.type, market.epoch) == (votes.payload, votes.type, votes.epoch)
+    assert (market.payload_json, market.type, market.epoch) == (votes.payload_json, votes.type, votes.epoch)
 
 
 async def test_an_entry_of_the_notifier_before_this_one_is_read_as_it_was_meant(
@@ -119,11 +119,17 @@ async def test_an_outage_loses_nothing_as_long_as_the_stream_is_still_there(
     assert (seqs(batch), batch.history_lost) == ([2], False)
 
 
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [({"channel": None}, "KeyError"), ({"seq": "one"}, "ValueError"), ({"payload": "{"}, "JSONDecodeError")]
+    + [({"payload": text}, "ValueError") for text in ("[]", "7", "null")],
+)
 async def test_a_foreign_entry_is_passed_over(
-    feed: RedisFeed, writer: Writer, caplog: pytest.LogCaptureFixture
+    feed: RedisFeed, writer: Writer, caplog: pytest.LogCaptureFixture, changed: dict[str, str | None], error: str
 ) -> None:
     await feed.open()
-    await writer.client.xadd(FEED_STREAM, {"hello": "world"})
+    values = dict(zip(FIELDS, entry_values(writer.book.commit(CHANNEL)), strict=True)) | changed
+    await writer.client.xadd(FEED_STREAM, {name: value for name, value in values.items() if value is not None})
     await writer.add()
-    assert seqs(await feed.next_batch()) == [1]
-    assert "cannot be read: KeyError" in caplog.text
+    assert seqs(await feed.next_batch()) == [2]
+    assert f"cannot be read: {error}" in caplog.text

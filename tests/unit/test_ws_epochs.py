@@ -14,7 +14,7 @@ BUSY, SILENT = f"market_{MARKET}", f"market_{OTHER_MARKET}"
 
 
 def entry(epoch: str, seq: int, channel: str = BUSY) -> FeedEntry:
-    return FeedEntry(channel, epoch, seq, "VOTE_UPDATE", "t", {"likes": seq})
+    return FeedEntry(channel, epoch, seq, "VOTE_UPDATE", "t", f'{{"likes": {seq}}}')
 
 
 def answer(stage: Stage, channel: str, epoch: str, seq: int) -> None:

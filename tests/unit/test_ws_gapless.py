@@ -222,7 +222,7 @@ class World:
 
 
 def _entries(rows: Sequence[Row]) -> tuple[FeedEntry, ...]:
-    return tuple(FeedEntry(r.channel, r.epoch, r.seq, r.type, "", r.payload) for r in rows)
+    return tuple(FeedEntry(r.channel, r.epoch, r.seq, r.type, "", r.payload_json) for r in rows)
 
 
 def _sheet(channel: str, state: State) -> Sheet:

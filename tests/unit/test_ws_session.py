@@ -31,7 +31,7 @@ def sheet(seq: int, epoch: str = "e1", channel: str = CHANNEL) -> Sheet:
 
 
 def deliver(stage: Stage, *seqs: int, epoch: str = "e1", channel: str = CHANNEL) -> None:
-    entries = tuple(FeedEntry(channel, epoch, seq, "VOTE_UPDATE", "t", {"likes": seq}) for seq in seqs)
+    entries = tuple(FeedEntry(channel, epoch, seq, "VOTE_UPDATE", "t", f'{{"likes": {seq}}}') for seq in seqs)
     stage.hub.deliver(Batch(entries))
 
 
@@ -194,7 +194,7 @@ def test_who_leaves_while_a_message_goes_round_is_not_told_it(leave: Callable[[C
     stage = Stage()
     leaving, staying = subscribed(stage), stage.connect(CHANNEL)  # they share the snapshot
     assert staying.line.types()[-1] == "SNAPSHOT"
-    visits = stage.hub.rounds(Batch((FeedEntry(CHANNEL, "e1", 6, "VOTE_UPDATE", "t", {"likes": 6}),)))
+    visits = stage.hub.rounds(Batch((FeedEntry(CHANNEL, "e1", 6, "VOTE_UPDATE", "t", '{"likes": 6}'),)))
     leave(leaving)
     for taker, parcels in visits:
         taker.deliver(parcels)
