@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+import uuid_utils
 from solders.pubkey import Pubkey
 
 from actors import hardening
@@ -326,7 +326,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         limits=limits,
         now_s=lambda: int(clock.wall_s()),
         monotonic_s=clock.monotonic_s,
-        new_id=lambda: str(uuid.uuid4()),
+        new_id=lambda: str(uuid_utils.uuid4()),
         program_id=settings.program_id,
         signer=receipts(settings),
         verifies=verifies_strictly,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,6 +17,9 @@ LIMIT_HEADERS: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("limit_heade
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 Context = ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+"""Answers a call: what it returns is the response, None where responses are written to the context one by one."""
+
 _HEADERS: ContextVar[tuple[Context | None, Mapping[str, Sequence[str]]]] = ContextVar("headers", default=(None, {}))
 
 

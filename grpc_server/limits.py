@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
 from grpc_server.addresses import Networks, origin
-from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID, Context
-from grpc_server.interceptors import Step, values
+from grpc_server.calls import CALLER, LIMIT_HEADERS, REQUEST_ID, Behaviour, Context
+from grpc_server.interceptors import values
 from grpc_server.methods import Policy
 from grpc_server.metrics import LIMITED_CALLS
 from grpc_server.naming import REQUEST_ID_KEY
@@ -32,16 +31,15 @@ class CallLimits:
         self._allowances = allowances
         self._proxies = proxies
 
-    def step(self, method: str, policy: Policy) -> Step | None:  # noqa: ARG002 - the policy says it
+    def around(self, method: str, policy: Policy, inner: Behaviour) -> Behaviour:  # noqa: ARG002 - the policy says it
         """Count the call."""
         if not policy.limited:
-            return None
+            return inner
         is_stream = policy.deadline_s is None
 
-        @asynccontextmanager
-        async def counted(context: Context) -> AsyncIterator[None]:
+        async def counted(request: Any, context: Context) -> Any:
             await self._count(CALLER.get(), context, is_stream)
-            yield
+            return await inner(request, context)
 
         return counted
 

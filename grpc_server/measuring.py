@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
 
@@ -12,8 +10,7 @@ import grpc
 from grpc.aio import AbortError
 from prometheus_client import Histogram
 
-from grpc_server.calls import Context
-from grpc_server.interceptors import Step
+from grpc_server.calls import Behaviour, Context
 from grpc_server.methods import Policy
 from grpc_server.metrics import CALL_S, CALLS_STARTED
 from grpc_server.traffic import Traffic
@@ -27,19 +24,18 @@ class Measuring:
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
 
-    def step(self, method: str, policy: Policy) -> Step:  # noqa: ARG002 - the same for every policy
+    def around(self, method: str, policy: Policy, inner: Behaviour) -> Behaviour:  # noqa: ARG002 - the same for every
         """Measure the calls of one method; what belongs to each status is looked up once."""
         name = method.removeprefix("/")
         started = CALLS_STARTED.labels(name)
         took: dict[str, Histogram] = {"OK": CALL_S.labels(name, "OK")}
 
-        @asynccontextmanager
-        async def measured(context: Context) -> AsyncIterator[None]:
+        async def measured(request: Any, context: Context) -> Any:
             started.inc()
             begun_s = perf_counter()
             status = "OK"
             try:
-                yield
+                return await inner(request, context)
             except BaseException as error:
                 status = ended_with(error, context)
                 raise

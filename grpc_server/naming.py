@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from grpc_server.calls import REQUEST_ID, Context, headers
+from grpc_server.calls import REQUEST_ID, Behaviour, Context, headers
 from grpc_server.methods import Policy
 
 REQUEST_ID_KEY = "x-request-id"
@@ -17,8 +16,6 @@ REQUEST_ID_LENGTH_MAX = 64
 TRACEPARENT_KEY = "traceparent"
 TRACEPARENT_LENGTH_MAX = 256
 """Version 00 has 55 characters; later ones may append to it (W3C Trace Context, 3.2)."""
-
-Naming = Callable[[Context], AbstractAsyncContextManager[None]]
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _MARKET_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -31,12 +28,16 @@ class RequestIds:
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
 
-    def step(self, method: str, policy: Policy) -> Naming:  # noqa: ARG002 - the same for every method
-        """Name the call."""
-        return self.named
+    def around(self, method: str, policy: Policy, inner: Behaviour) -> Behaviour:  # noqa: ARG002 - the same for every
+        """Name the call before anything else."""
 
-    @asynccontextmanager
-    async def named(self, context: Context) -> AsyncIterator[None]:
+        async def named(request: Any, context: Context) -> Any:
+            self.name(context)
+            return await inner(request, context)
+
+        return named
+
+    def name(self, context: Context) -> None:
         """Name the call, by the caller's trace too if it is in one."""
         request_id, traceparent = _given(headers(context))
         if not _is_name(request_id):
@@ -47,7 +48,6 @@ class RequestIds:
             names["trace_id"] = trace_id
         structlog.contextvars.bind_contextvars(**names)  # the call has a context of its own
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-        yield
 
 
 def name_market(request: Any) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import HandlerCallDetails, RpcMethodHandler
 from grpc.aio import Server
+from prometheus_client import Histogram
 
-from grpc_server.calls import Context
-from grpc_server.interceptors import Interceptor, Step, end
+from grpc_server.calls import Behaviour, Context
+from grpc_server.interceptors import Interceptor, end
 from grpc_server.methods import POLICIES
 from grpc_server.metrics import RECEIVED_BYTES, SENT_BYTES
 from grpc_server.naming import RequestIds, name_market
 from grpc_server.problems import MessageTooLarge, MethodUnknown, Rejected, RequestMalformed
 
 Handler: TypeAlias = "RpcMethodHandler[Any, Any]"  # generic for the type checker only
-Behaviour = Callable[[Any, Context], Any]
-"""What a handler does: answers one message, or an async iterator of them."""
 
 
 class Pipeline:
@@ -40,11 +40,9 @@ class Pipeline:
 
     def _wrapped(self, method: str, handler: Handler) -> Handler:
         policy = POLICIES[method]
-        behaviour = _fed(_behaviour(handler), handler, _parser(method, handler, policy.request_bytes_max))
+        behaviour = _fed(handler, _parser(method, handler, policy.request_bytes_max))
         for interceptor in reversed(self._interceptors):
-            step = interceptor.step(method, policy)
-            if step is not None:
-                behaviour = _inside(step, behaviour, handler.response_streaming)
+            behaviour = interceptor.around(method, policy, behaviour)
         return _taking_bytes(method, handler, behaviour)
 
 
@@ -58,8 +56,8 @@ class UnknownMethods(grpc.GenericRpcHandler):
         """A handler that says so."""
 
         async def refuse(request: bytes, context: Context) -> bytes:
-            async with self._request_ids.named(context):
-                await end(context, MethodUnknown(handler_call_details.method))
+            self._request_ids.name(context)
+            await end(context, MethodUnknown(handler_call_details.method))
             return request
 
         return grpc.unary_unary_rpc_method_handler(cast(Any, refuse))
@@ -81,8 +79,10 @@ def _parser(method: str, handler: Handler, bytes_max: int) -> Callable[[bytes], 
     return parsed
 
 
-def _fed(inner: Behaviour, handler: Handler, parsed: Callable[[bytes], Any]) -> Behaviour:
-    """`inner` with bytes for requests."""
+def _fed(handler: Handler, parsed: Callable[[bytes], Any]) -> Behaviour:
+    """What a handler does, with bytes for requests; the responses of a stream are written one by one."""
+    found: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    assert found is not None, "a handler has one behaviour"
 
     async def each(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for raw in raws:
@@ -93,29 +93,14 @@ def _fed(inner: Behaviour, handler: Handler, parsed: Callable[[bytes], Any]) -> 
         name_market(request)  # a stream's messages are about many
         return request
 
-    feed = each if handler.request_streaming else one
-    return lambda request, context: inner(cast(Any, feed)(request), context)
+    feed: Callable[[Any], Any] = each if handler.request_streaming else one
 
+    async def written(request: Any, context: Context) -> None:
+        async with aclosing(found(feed(request), context)) as responses:
+            async for response in responses:
+                await context.write(response)
 
-def _inside(step: Step, inner: Behaviour, streams: bool) -> Behaviour:
-    """`inner` done inside a step."""
-
-    async def unary(request: Any, context: Context) -> Any:
-        async with step(context):
-            return await inner(request, context)
-
-    async def streaming(request: Any, context: Context) -> AsyncIterator[Any]:
-        async with step(context):
-            async for response in inner(request, context):
-                yield response
-
-    return streaming if streams else unary
-
-
-def _behaviour(handler: Handler) -> Behaviour:
-    found: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    assert found is not None, "a handler has one behaviour"
-    return cast(Behaviour, found)
+    return written if handler.response_streaming else lambda request, context: found(feed(request), context)
 
 
 def _taking_bytes(method: str, handler: Handler, behaviour: Behaviour) -> Handler:
@@ -129,22 +114,18 @@ def _taking_bytes(method: str, handler: Handler, behaviour: Behaviour) -> Handle
     make = makers[handler.request_streaming, handler.response_streaming]
     if handler.request_streaming or handler.response_streaming:  # A66 counts a call's bytes at its end
         return cast(Handler, make(behaviour, None, handler.response_serializer))
-    return cast(Handler, make(*_weighed(method, handler, behaviour)))
-
-
-def _weighed(method: str, handler: Handler, behaviour: Behaviour) -> tuple[Behaviour, None, Callable[[Any], bytes]]:
-    """A unary call whose messages are weighed."""
-    received, sent = (kind.labels(method.removeprefix("/")) for kind in (RECEIVED_BYTES, SENT_BYTES))
     serialize = handler.response_serializer
     assert serialize is not None, "generated code names a serializer for every method"
+    received, sent = (kind.labels(method.removeprefix("/")) for kind in (RECEIVED_BYTES, SENT_BYTES))
+    return cast(Handler, make(behaviour, _weighed(received, lambda raw: raw), _weighed(sent, serialize)))
 
-    async def weighing(raw: bytes, context: Context) -> Any:
-        received.observe(len(raw))
-        return await behaviour(raw, context)
 
-    def weighed(response: Any) -> bytes:
-        raw = serialize(response)
-        sent.observe(len(raw))
+def _weighed(sizes: Histogram, made: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """`made` with the size of what it makes counted."""
+
+    def weighed(message: Any) -> bytes:
+        raw = made(message)
+        sizes.observe(len(raw))
         return raw
 
-    return weighing, None, weighed
+    return weighed

@@ -1,7 +1,8 @@
 """What it costs to know who calls and to hold them to their limit: one call after the other, in this process.
 
-Ours are the server's own steps, with tokens remembered and calls leased from a real Valkey; every thousandth call
-begins another minute, as for a wallet that uses its whole limit. The baseline verifies each token and counts each call.
+Ours are the server's own interceptors, with tokens remembered and calls leased from a real Valkey; every thousandth
+call begins another minute, as for a wallet that uses its whole limit. The baseline verifies each token and counts each
+call.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FIGURE = "us_per_call_p50"
 
 
 class _Call:
-    """What the steps ask of a call."""
+    """What the interceptors ask of a call."""
 
     def __init__(self, token: str) -> None:
         self._metadata = (("user-agent", "bench"), ("x-request-id", "x"), ("authorization", f"Bearer {token}"))
@@ -84,18 +85,15 @@ async def _ours(redis_url: str, seconds: float) -> Figures:
     limits = CallLimits(Allowances(shared, LIMITS, lambda: start_s + calls // LIMITS[Tier.WALLET] * 60), [])
     identities = Identities(Doorkeeper(tokens, ServiceKeys([])), _Unrevoked(), limits.count_denied)
     policy = POLICIES[METHOD]
-    admitted, counted = identities.step(METHOD, policy), limits.step(METHOD, policy)
-    assert admitted is not None
-    assert counted is not None
     context = cast(Context, _Call(tokens.issue(wallet, Tier.WALLET).token))
 
-    async def call() -> None:
+    async def answer(request: Any, context: Context) -> None:  # noqa: ARG001 - a behaviour
         nonlocal calls
-        async with admitted(context), counted(context):
-            calls += 1
+        calls += 1
 
+    call = identities.around(METHOD, policy, limits.around(METHOD, policy, answer))
     try:
-        return await _timed(call, seconds)
+        return await _timed(lambda: call(None, context), seconds)
     finally:
         await shared.close()
 
