@@ -1,7 +1,8 @@
 """The in-process actor system of a shard: MarketActors by market, created on first touch, dropped when idle.
 
 Nested Thespian (`simpleSystemBase`) is as fast as asyncio queues and seven times smaller (architecture section 2), as
-long as nobody inside uses wakeupAfter, ask, default logging, or lets an exception out (ADR 0003).
+long as nobody inside uses wakeupAfter, ask, default logging, or lets an exception out (ADR 0003). Its queue is a
+`Mailroom`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from thespian.actors import Actor, ActorExitRequest, ActorSystem
 
+from actors.mailroom import Mailroom
 from actors.market_actor import MarketActor
 from actors.messages import Install
 from domain.deadlines import Deadline
@@ -94,6 +96,7 @@ class Household:
 
     def __init__(self, residents_max: int = RESIDENTS_MAX) -> None:
         self._system = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
+        self._system._systemBase = Mailroom(self._system, logDefs=False)
         self._doorkeeper = self._system.createActor(Doorkeeper)
         self._residents: OrderedDict[MarketId, Any] = OrderedDict()
         self._residents_max = residents_max
