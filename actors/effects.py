@@ -31,6 +31,7 @@ def change_of(
 
     The version is the stored one's successor: only a market that somebody else wrote has another one than `before`.
     """
+    events = [event for event in events if not isinstance(event, ev.VotesCounted)]  # they owe nothing but the tallies
     tells_all = any(isinstance(event, ev.MarketReloaded) and event.was_asleep for event in events)
     after, feed = announce(before, after, after.version + 1, tells_all=tells_all)
     return Change(
@@ -39,7 +40,7 @@ def change_of(
         is_new=before is None,
         before=before,
         feed=feed,
-        planned=tuple(event.intent for event in events if isinstance(event, ev.IntentPlanned)),
+        planned=tuple([event.intent for event in events if isinstance(event, ev.IntentPlanned)]),
         applied=tuple(applied),
         aggregations=tuple(_notes(after, events, rules)),
         alerts=tuple(_alerts(after, events)),

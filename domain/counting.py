@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from domain import events as ev
+from domain.commands import CastVote, RecordChainVote
 from domain.ids import MarketId
 from domain.journal import Ballot, ChainBallot
 from domain.market import Market, changed
@@ -31,10 +32,9 @@ def count(market: Market, taken: Taken, superseded: Sequence[LogEntry] = ()) -> 
         leaves = [leaf_of_vote(each.vote, each.accepted_at_ms, each.market_version) for each in votes]
         for sequence, (each, leaf) in enumerate(zip(votes, leaves, strict=True), start=market.log(kind).size + 1):
             places[each.vote.vote_id] = (sequence, leaf)
-        counted = _tally((each.vote.choice, each.vote.weight) for each in votes)
+        counted = _tally([each.vote for each in votes])
         if superseded:
-            gone = _tally((entry.choice, entry.weight) for entry in superseded if entry.vote_type is kind)
-            counted = counted.minus(gone)
+            counted = counted.minus(_tally([entry for entry in superseded if entry.vote_type is kind]))
         events.append(ev.VotesCounted(kind, counted, tuple(leaves), _shown_at_s(votes)))
     return events, places
 
@@ -53,12 +53,16 @@ def _by_kind(taken: Taken) -> dict[VoteType, list[Ballot | ChainBallot]]:
     return kinds
 
 
-def _tally(votes: Iterable[tuple[bool, int]]) -> Tally:
-    weights: tuple[list[int], list[int]] = ([], [])
-    for choice, weight in votes:
-        weights[choice].append(weight)
-    no, yes = weights
-    return Tally(sum(yes), sum(no), len(yes), len(no))
+def _tally(votes: Iterable[CastVote | RecordChainVote | LogEntry]) -> Tally:
+    yes = no = yes_voters = no_voters = 0
+    for vote in votes:
+        if vote.choice:
+            yes += vote.weight
+            yes_voters += 1
+        else:
+            no += vote.weight
+            no_voters += 1
+    return Tally(yes, no, yes_voters, no_voters)
 
 
 def recounted(market: Market, sums: Mapping[tuple[MarketId, VoteType], Tally]) -> Market:

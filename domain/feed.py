@@ -15,6 +15,7 @@ from domain.positions import PositionRead, StoredPosition
 from domain.tally import VoteType
 
 _MARKET = "market_"
+_KINDS = tuple(VoteType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def announce(
     if before is None:
         return replace(after, version=version), ()
     told: list[tuple[str, dict[str, Any], int | None]]
-    updates = [tally_payload(after, kind) for kind in VoteType if tells_all or before.tally(kind) != after.tally(kind)]
+    updates = [tally_payload(after, kind) for kind in _KINDS if tells_all or before.tally(kind) != after.tally(kind)]
     if after.is_upheld and not before.is_upheld:
         updates.append({**tally_payload(after, VoteType.DISPUTE), "synthetic": True})
     told = [("VOTE_UPDATE", update, seq) for seq, update in enumerate(updates, start=after.votes_seq + 1)]

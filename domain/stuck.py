@@ -23,7 +23,7 @@ def active(before: Market | None, after: Market, happened: Sequence[ev.Event], n
 
     A state's own time counts, and now for a trade or a transaction of ours that landed; never what we only looked at.
     """
-    if not any(_tells(event) for event in happened):
+    if not [event for event in happened if _tells(event)]:
         return after
     at_s = max(after.active_at_s, last_mark_s(after))
     if any(isinstance(event, _LANDED) for event in happened) or (before is not None and _has_traded(before, after)):

@@ -56,7 +56,8 @@ def printable(words: str) -> str:
 
 def _joined(column: tuple[str | None, ...]) -> str:
     text = CELL_SEPARATOR.join([NULL_CELL if cell is None else cell for cell in column])
-    if text.count(CELL_SEPARATOR) != len(column) - 1 or text.count(NULL_CELL) != column.count(None):
+    nulls = text.count(NULL_CELL)
+    if text.count(CELL_SEPARATOR) != len(column) - 1 or (nulls and nulls != column.count(None)):
         raise ValueError("a cell contains a separator of cells")
     return text
 

@@ -16,8 +16,7 @@ def arguments(epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Chang
 
     Ballots go in by (wallet, request_id), as in `PostgresBallots.insert_ballots`.
     """
-    check_fenced((ballot.vote.market_id for ballot in ballots), epochs)
-    check_fenced((change.market.market_id for change in changes), epochs)
+    check_fenced({ballot.vote.market_id for ballot in ballots} | {c.market.market_id for c in changes}, epochs)
     check_distinct(changes)
     feed = [codec.outbox_row(message) for change in changes for message in change.feed]
     if not ballots or not feed or not all(_only_counts(change) for change in changes):

@@ -1,6 +1,6 @@
 """Given a market, when a command comes, then these events or this refusal."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -509,5 +509,7 @@ def test_a_changed_market_is_another_one_with_the_rest_as_it_was() -> None:
     after = changed(before, version=7, proposal=Tally(1, 0, 1, 0))
     assert after == replace(before, version=7, proposal=Tally(1, 0, 1, 0))
     assert before == market()
-    with pytest.raises(KeyError):
+    with pytest.raises(AttributeError):
         changed(before, no_such_field=1)
+    with pytest.raises(FrozenInstanceError):
+        after.version = 8  # type: ignore[misc]  # what must not be possible
