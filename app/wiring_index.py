@@ -18,6 +18,7 @@ from chain.client import ChainReader
 from chain.history import ChainHistory
 from chain.subscription import LogSubscription
 from domain.commands import Command
+from domain.indexed import Due
 from domain.outcomes import Outcome
 from grpc_server import MarketFailed, Outage
 from indexer.ports import MarketBroke, MarketsAway, Spans
@@ -33,9 +34,9 @@ from storage.reconciliations import Reconciliations
 from storage.transactions import PostgresTransactionStore
 
 POSITIONS_S = 0.25
-"""How soon a position is read again that an event has touched."""
+"""How soon a position is read again that could not be read as new as its event."""
 RUNS_S = 0.5
-"""How soon a run of the reconciliation is begun that an operator asked for."""
+"""Between two runs of the reconciliation that operators ask for."""
 
 
 class IndexMarkets:
@@ -81,8 +82,8 @@ def indexer_parts(
         subscription=LogSubscription(settings.ws_url, settings.program_id),
         dice=random.SystemRandom(),
         chores=(
-            Chore("positions", PositionReader(positions, batches, history).step, POSITIONS_S),
-            Chore("reconciliation", runs.step, RUNS_S),
+            Chore("positions", PositionReader(positions, batches, history).step, Due.POSITIONS, POSITIONS_S),
+            Chore("reconciliation", runs.step, Due.RUNS, RUNS_S),
         ),
         spans=spans,
     )

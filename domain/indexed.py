@@ -143,6 +143,20 @@ class ConfirmedTransaction:
     slot: int
 
 
+class Due(StrEnum):
+    """What may wait to be worked off; the words are the columns of the statement `index_due`."""
+
+    BODIES = "bodies"
+    EFFECTS = "effects"
+    SIGNATURES = "signatures"
+    CONFIRMED = "confirmed"
+    """Transactions that are not final yet."""
+    POSITIONS = "positions"
+    """Positions that an event has touched since they were read."""
+    RUNS = "runs"
+    """Runs of the reconciliation that were asked for."""
+
+
 class LetterKind(StrEnum):
     """What was given up."""
 

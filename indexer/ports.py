@@ -15,6 +15,7 @@ from domain.ids import MarketId, Wallet
 from domain.indexed import (
     ConfirmedTransaction,
     Cursor,
+    Due,
     EventRecord,
     InboxBody,
     IndexedTransaction,
@@ -152,6 +153,10 @@ class IndexStore(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[IndexTransaction]:
         """Open a transaction; leaving commits, an exception undoes."""
+        ...
+
+    async def due(self) -> frozenset[Due]:
+        """Of what something waits and is due; somebody else may be about to take it."""
         ...
 
     async def lease_bodies(self, limit: int, lease_s: float) -> Sequence[InboxBody]:

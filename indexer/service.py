@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from chain.accounts import ChainAccounts
 from chain.history import ChainHistory
 from chain.rpc import ChainUnavailable, RpcRefused
 from chain.subscription import SubscriptionEnded
-from domain.indexed import WantedTransaction
+from domain.indexed import Due, WantedTransaction
 from indexer.effects import Herald
 from indexer.fetcher import Fetcher, TransactionReader
 from indexer.filler import GapFiller
@@ -31,6 +31,8 @@ HINTS_MAX = 256
 """Hints written at once; they are written as they come, and one lost is found by the next sweep."""
 RECONNECT_S = 0.5
 RECONNECT_S_MAX = 30.0
+LOOK_ANYWAY_S = 5.0
+"""How often a step is tried of which nobody said that it has work: what a look misses is no more than late."""
 OUTAGE_S = 1.0
 OUTAGE_S_MAX = 10.0
 PRUNE_AT_ONCE = 500
@@ -54,7 +56,7 @@ class IndexerSettings:
 
     workers: int = 2
     idle_s: float = 0.1
-    """Between two looks at an empty table."""
+    """Between two looks at what waits, all of it by one statement."""
     sweep_s: float = 10.0
     settle_s: float = 1.0
     lease_s: float = 20.0
@@ -65,11 +67,12 @@ class IndexerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """A step that is repeated: at once while it says that there is more, after `idle_s` otherwise."""
+    """A step that is repeated: at once while it says that there is more, else when it is due, but after `rest_s`."""
 
     name: str
     step: Step
-    idle_s: float
+    due: Due
+    rest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,11 @@ class Indexer:
         self._parts = parts
         self._spans = parts.spans or Unspanned()
         self._settings = settings
-        self._heard = asyncio.Event()
+        self._wakes = {due: asyncio.Event() for due in Due}
         self._gap = asyncio.Event()
         self._gap.set()
         self._pulse = Pulse(lambda: asyncio.get_running_loop().time())
-        recorder = Recorder(parts.store, parts.projector, self._heard)
+        recorder = Recorder(parts.store, parts.projector, self._wakes[Due.EFFECTS])
         preparer = Preparer(parts.program_id, parts.accounts, parts.store)
         reader = TransactionReader(parts.history)
         self.worker = InboxWorker(parts.program_id, parts.store, preparer, recorder, settings.lease_s, parts.spans)
@@ -113,20 +116,32 @@ class Indexer:
         """Work until cancelled."""
         settings = self._settings
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(settings.workers):
-                tasks.create_task(self._repeat("inbox", self.worker.step, settings.idle_s))
-                tasks.create_task(self._repeat("effects", self.herald.step, settings.idle_s, self._heard))
-            tasks.create_task(self._repeat("fetch", self.fetcher.step, settings.idle_s * 2))
-            tasks.create_task(self._repeat("settle", self.promoter.step, settings.settle_s))
+            for chore in (*self._chores(), *self._parts.chores):
+                wake = self._wakes[chore.due]
+                tasks.create_task(self._repeat(chore.name, chore.step, LOOK_ANYWAY_S, wake, chore.rest_s))
+            tasks.create_task(self._repeat("look", self._look, settings.idle_s))
             tasks.create_task(self._repeat("sweep", self._sweep, settings.sweep_s, self._gap))
             tasks.create_task(self._repeat("heartbeat", self.beat, BEAT_S))
             tasks.create_task(self._repeat("prune", self._prune, settings.inbox_kept_s / 10))
-            for chore in self._parts.chores:
-                tasks.create_task(self._repeat(chore.name, chore.step, chore.idle_s))
             if self._parts.subscription is not None:
                 tasks.create_task(self._listen(self._parts.subscription))
 
-    async def _repeat(self, name: str, step: Step, idle_s: float, wake: asyncio.Event | None = None) -> None:
+    def _chores(self) -> Iterator[Chore]:
+        for _ in range(self._settings.workers):
+            yield Chore("inbox", self.worker.step, Due.BODIES)
+            yield Chore("effects", self.herald.step, Due.EFFECTS)
+        yield Chore("fetch", self.fetcher.step, Due.SIGNATURES)
+        yield Chore("settle", self.promoter.step, Due.CONFIRMED, self._settings.settle_s)
+
+    async def _look(self) -> bool:
+        """Wake those who have work; looks of their own, at tables that are mostly empty, cost six times as much."""
+        for due in await self._parts.store.due():
+            self._wakes[due].set()
+        return False
+
+    async def _repeat(
+        self, name: str, step: Step, idle_s: float, wake: asyncio.Event | None = None, rest_s: float = 0.0
+    ) -> None:
         """Step for ever: at once while there is work, after `idle_s` or a wake-up when there was none."""
         pause_s = OUTAGE_S
         while True:
@@ -142,6 +157,7 @@ class Indexer:
                 pause_s = min(pause_s * 2, OUTAGE_S_MAX)
                 continue
             if not busy:
+                await asyncio.sleep(rest_s)
                 await _pause(idle_s, wake)
 
     async def beat(self) -> bool:

@@ -12,6 +12,7 @@ from domain.ids import MarketId, Wallet
 from domain.indexed import (
     ConfirmedTransaction,
     Cursor,
+    Due,
     EventRecord,
     Finality,
     InboxBody,
@@ -157,6 +158,11 @@ class PostgresIndexStore:
         """Open a transaction; leaving commits, an exception undoes."""
         async with self._database.transaction() as opened:
             yield PostgresIndexTransaction(opened, self._program_id)
+
+    async def due(self) -> frozenset[Due]:
+        """Of what something waits and is due; somebody else may be about to take it."""
+        (row,) = await self._database.fetch("index_due")
+        return frozenset(due for due in Due if row[due.value])
 
     async def lease_bodies(self, limit: int, lease_s: float) -> Sequence[InboxBody]:
         """Take bodies that are due, oldest first."""

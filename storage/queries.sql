@@ -924,6 +924,22 @@ WITH forgotten AS (
 )
 INSERT INTO webhook_inbox (source, body, status, last_error, ended_at) VALUES ('webhook', $1, 'rejected', $2, now());
 
+-- name: index_due
+-- Each in the order of the index of what is open: EXISTS would be free to walk a whole table that looks full of it.
+SELECT
+    (SELECT id FROM webhook_inbox WHERE status = 'pending' AND next_attempt_at <= now()
+        ORDER BY next_attempt_at, id LIMIT 1) IS NOT NULL AS bodies,
+    (SELECT id FROM market_effects WHERE next_attempt_at <= now()
+        ORDER BY next_attempt_at, id LIMIT 1) IS NOT NULL AS effects,
+    (SELECT signature FROM wanted_transactions WHERE next_attempt_at <= now()
+        ORDER BY next_attempt_at LIMIT 1) IS NOT NULL AS signatures,
+    (SELECT slot FROM indexed_transactions WHERE commitment = 'confirmed'
+        ORDER BY slot, signature LIMIT 1) IS NOT NULL AS confirmed,
+    (SELECT touched_slot FROM positions WHERE slot < touched_slot
+        ORDER BY touched_slot LIMIT 1) IS NOT NULL AS positions,
+    (SELECT id FROM reconciliation_runs WHERE finished_at IS NULL AND started_at IS NULL
+        ORDER BY requested_at LIMIT 1) IS NOT NULL AS runs;
+
 -- name: lease_bodies
 -- The try is counted before it is made, so that a body which kills its worker ends as well.
 WITH due AS (

@@ -22,6 +22,7 @@ from chain.program import NEWEST_PROGRAM_ID
 from chain.subscription import LogSubscription
 from domain.commands import AdoptMarket, Command
 from domain.ids import MarketId, Wallet
+from domain.indexed import Due
 from domain.market import Market
 from domain.outcomes import Outcome
 from domain.positions import Holding
@@ -214,7 +215,7 @@ async def indexing(scene: Reconciling, database_url: str) -> AsyncIterator[None]
         projector=Projections(),
         subscription=LogSubscription(scene.chain.ledger.pubsub_url, program_id),
         dice=random.Random(7),
-        chores=(Chore("positions", scene.reader.step, 0.05),),
+        chores=(Chore("positions", scene.reader.step, Due.POSITIONS, 0.05),),
     )
     running = asyncio.create_task(Indexer(parts, FAST).run())
     try:
