@@ -45,6 +45,18 @@ class Mailroom(simpleSystemBase.ActorSystemBase):  # type: ignore[misc]  # untyp
             if target is stop_on_available:
                 return
 
+    def newActor(self, parent_address: Any, actor_class: Any, system: Any, *asked: Any) -> Any:  # noqa: N802
+        """Stock describes each new actor in a line for a log that nobody reads."""
+        if any(asked):
+            return super().newActor(parent_address, actor_class, system, *asked)
+        parent = self.actorRegistry[parent_address.actorAddressString]
+        address = simpleSystemBase._newChildAddress(parent)
+        parent.addChild(address)
+        self.actorRegistry[address.actorAddressString] = self._newRefAndActor(
+            system, parent_address, address, actor_class
+        )
+        return address
+
     def _newRefAndActor(  # noqa: N802
         self, system: Any, parent: Any, address: Any, actor_class: Any, *more: Any, **named: Any
     ) -> Any:

@@ -18,7 +18,7 @@ from domain import events as ev
 from domain.commands import CastVote, Command, FireDeadline, RecordChainVote, SettleIntent
 from domain.counting import Taken, count
 from domain.deadlines import Deadline, kind_of, next_deadline, reschedule
-from domain.decisions import decide
+from domain.decisions import Decision, decide
 from domain.ids import MarketId
 from domain.lifecycle import Lifecycle
 from domain.market import Market, evolve
@@ -77,23 +77,27 @@ class MarketActor(Actor):  # type: ignore[misc]  # Thespian ships no types
         return None
 
     def _admit(self, votes: Sequence[CastVote | RecordChainVote], rules: Rules, now: Now) -> Admitted:
+        return self._admitted([decide(self._market, vote, rules, now) for vote in votes])
+
+    def _admitted(self, decisions: Sequence[Decision]) -> Admitted:
         refusals, late = list[Refusal | None](), list[str]()
-        for vote in votes:
-            decision = decide(self._market, vote, rules, now)
-            if not isinstance(decision, tuple):
-                refusals.append(decision)
-                continue
-            refusals.append(None)
-            if isinstance(decision[0], ev.ChainVoteCameLate):
-                late.append(vote.vote_id)
-        next_version = (self._market.version if self._market else 0) + 1
-        return Admitted(self._market_id, tuple(refusals), next_version, frozenset(late))
+        for decision in decisions:
+            refusals.append(None if isinstance(decision, tuple) else decision)
+            for event in decision if isinstance(decision, tuple) else ():
+                if isinstance(event, ev.ChainVoteCameLate):
+                    late.append(event.vote.vote_id)
+        return Admitted(self._market_id, tuple(refusals), self._next_version, frozenset(late))
+
+    @property
+    def _next_version(self) -> int:
+        return (self._market.version if self._market else 0) + 1
 
     def _take(self, votes: Sequence[CastVote], accepted_at_ms: int, rules: Rules, now: Now) -> Drafted | Admitted:
-        admitted = self._admit(votes, rules, now)
-        if any(admitted.refusals):
-            return admitted
-        ballots = tuple([Ballot(vote, admitted.next_version, accepted_at_ms) for vote in votes])
+        decisions = [decide(self._market, vote, rules, now) for vote in votes]
+        if [decision for decision in decisions if not isinstance(decision, tuple)]:
+            return self._admitted(decisions)
+        version = self._next_version
+        ballots = tuple([Ballot(vote, version, accepted_at_ms) for vote in votes])
         return self._count(ballots, (), rules, now, ballots)
 
     def _count(

@@ -38,6 +38,8 @@ class Merging:
 
     async def merge(self, votes: Mapping[int, RecordChainVote]) -> dict[int, Answer]:
         """Take these votes and answer each; durable when this returns."""
+        if not votes:
+            return {}
         by_market = await self._residents.known(votes, may_be_new=False)
         unknown: dict[int, Answer] = {
             index: MarketNotFound(vote.market_id) for index, vote in votes.items() if vote.market_id not in by_market

@@ -117,8 +117,9 @@ class Residents:
         self.household.notify({draft.market_id: kept for draft in drafts})
         for draft in drafts:
             self.alarms.set(draft.market_id, draft.deadline)
-            self.planned_work = self.planned_work or bool(draft.change and draft.change.planned)
-            self.has_news = self.has_news or bool(draft.change and draft.change.feed)
+            if draft.change is not None:
+                self.planned_work = self.planned_work or bool(draft.change.planned)
+                self.has_news = self.has_news or bool(draft.change.feed)
             if draft.market is None:  # looked at in vain: nothing to stay awake for
                 self.household.evict(draft.market_id)
 

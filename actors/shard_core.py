@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 from actors.household import Household
 from actors.inquiries import Inquiries
 from actors.merging import Merging
-from actors.messages import Answer, Batch, Broken, Draft, Drafted, Failed, WrongOwner
+from actors.messages import Answer, Asked, Batch, Broken, Draft, Drafted, Failed, WrongOwner
 from actors.moves import repeated
 from actors.ports import Journal, Spans
 from actors.residents import ChainView, Residents, ShardSettings
@@ -48,6 +49,27 @@ RELOADS_MAX = 256
 
 _UNTRACED: AbstractContextManager[None] = nullcontext()
 _REFUSED_ATTEMPT = (WrongState, VotingClosing, AlreadyVoted, RequestIdReused)
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The commands of a batch by who answers them; each with its place in the batch."""
+
+    votes: dict[int, CastVote] = field(default_factory=dict)
+    seen: dict[int, RecordChainVote] = field(default_factory=dict)
+    asked: dict[int, AskStanding] = field(default_factory=dict)
+    others: dict[int, Command] = field(default_factory=dict)
+
+    def put(self, index: int, command: Asked) -> None:
+        """Votes first, for there are most of them."""
+        if isinstance(command, CastVote):
+            self.votes[index] = command
+        elif isinstance(command, RecordChainVote):
+            self.seen[index] = command
+        elif isinstance(command, AskStanding):
+            self.asked[index] = command
+        else:
+            self.others[index] = command
 
 
 class ShardCore:
@@ -88,24 +110,21 @@ class ShardCore:
     async def handle(self, batch: Batch) -> tuple[Answer, ...]:
         """Carry out a batch and answer each command, in order; durable when this returns."""
         answers: list[Answer | None] = [None] * len(batch.commands)
-        mine: dict[int, Command] = {}
-        asked: dict[int, AskStanding] = {}
+        sorted_out, owned = _Sorted(), self._owned(batch.epochs)
         for index, command in enumerate(batch.commands):
-            if not self._owns(command.market_id, batch.epochs):
-                answers[index] = WrongOwner()
-            elif isinstance(command, AskStanding):
-                asked[index] = command
+            if virtual_shard(command.market_id) in owned:
+                sorted_out.put(index, command)
             else:
-                mine[index] = command
-        votes = self._within_limit(mine, answers)
-        seen = {index: command for index, command in mine.items() if isinstance(command, RecordChainVote)}
-        others = {index: c for index, c in mine.items() if not isinstance(c, CastVote | RecordChainVote)}
+                answers[index] = WrongOwner()
+        votes = self._within_limit(sorted_out.votes, answers)
+        others = sorted_out.others
         decided = await repeated(self._journal, others)
         decided.update(await self._decide({index: c for index, c in others.items() if index not in decided}))
-        for index, answer in {**decided, **await self._merging.merge(seen), **await self._voting.vote(votes)}.items():
-            answers[index] = answer
+        for some in (decided, await self._merging.merge(sorted_out.seen), await self._voting.vote(votes)):
+            for index, answer in some.items():
+                answers[index] = answer
         self._count_refused(votes, answers)
-        for index, answer in (await self._inquiries.answer(asked, batch)).items():
+        for index, answer in (await self._inquiries.answer(sorted_out.asked, batch)).items():
             answers[index] = answer
         await self.residents.tidy()
         assert all(answer is not None for answer in answers), "a command without an answer"
@@ -190,21 +209,20 @@ class ShardCore:
         """The clock that carries the chain's time on between two readings."""
         return self._settings.monotonic_s()
 
-    def _owns(self, market_id: MarketId, epochs: Mapping[int, int]) -> bool:
-        vshard = virtual_shard(market_id)
-        return vshard in self.epochs and epochs.get(vshard) == self.epochs[vshard]
+    def _owned(self, epochs: Mapping[int, int]) -> frozenset[int]:
+        """The virtual shards that are owned here under the epochs that the sender knew."""
+        return frozenset([vshard for vshard, epoch in self.epochs.items() if epochs.get(vshard) == epoch])
 
-    def _within_limit(self, mine: Mapping[int, Command], answers: list[Answer | None]) -> dict[int, CastVote]:
+    def _within_limit(self, votes: Mapping[int, CastVote], answers: list[Answer | None]) -> dict[int, CastVote]:
         """The votes whose wallets may still try; the others are answered here, unseen by their market."""
-        now_s, votes = int(self._settings.monotonic_s()), dict[int, CastVote]()
-        for index, command in mine.items():
-            if isinstance(command, CastVote):
-                wait_s = self._attempts.wait_s(command.market_id, command.wallet, now_s)
-                if wait_s:
-                    answers[index] = TooManyAttempts(command.market_id, wait_s)
-                else:
-                    votes[index] = command
-        return votes
+        now_s, within = int(self._settings.monotonic_s()), dict[int, CastVote]()
+        for index, vote in votes.items():
+            wait_s = self._attempts.wait_s(vote.market_id, vote.wallet, now_s)
+            if wait_s:
+                answers[index] = TooManyAttempts(vote.market_id, wait_s)
+            else:
+                within[index] = vote
+        return within
 
     def _count_refused(self, votes: Mapping[int, CastVote], answers: Sequence[Answer | None]) -> None:
         """A vote that went in and a repeat of it are no spam; what was refused may be (T4)."""
@@ -215,6 +233,8 @@ class ShardCore:
 
     async def _decide(self, commands: Mapping[int, Command]) -> dict[int, Answer]:
         """Draft one version for each market, commit them all at once, and keep them."""
+        if not commands:
+            return {}
         by_market = await self.residents.known(commands, may_be_new=True)
         answers: dict[int, Answer] = {
             index: MarketNotFound(command.market_id)

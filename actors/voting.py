@@ -52,6 +52,8 @@ class Voting:
 
     async def vote(self, votes: Mapping[int, CastVote]) -> dict[int, Answer]:
         """Take these votes and answer each; durable when this returns."""
+        if not votes:
+            return {}
         by_market = await self._residents.known(votes, may_be_new=False)
         answers: dict[int, Answer] = {
             index: MarketNotFound(vote.market_id) for index, vote in votes.items() if vote.market_id not in by_market

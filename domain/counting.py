@@ -29,8 +29,11 @@ def count(market: Market, taken: Taken, superseded: Sequence[LogEntry] = ()) -> 
     events, places = list[ev.VotesCounted](), dict[str, tuple[int, bytes]]()
     for kind, votes in _by_kind(taken).items():
         votes.sort(key=_vote_id)
-        leaves = [leaf_of_vote(each.vote, each.accepted_at_ms, each.market_version) for each in votes]
-        for sequence, (each, leaf) in enumerate(zip(votes, leaves, strict=True), start=market.log(kind).size + 1):
+        sequence, leaves = market.log(kind).size, list[bytes]()
+        for each in votes:
+            sequence += 1
+            leaf = leaf_of_vote(each.vote, each.accepted_at_ms, each.market_version)
+            leaves.append(leaf)
             places[each.vote.vote_id] = (sequence, leaf)
         counted = _tally([each.vote for each in votes])
         if superseded:

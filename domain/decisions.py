@@ -27,8 +27,10 @@ from domain.observations import observe, without_unexplained
 from domain.refusals import AlreadyInState, MarketNotFound, NotTheCreator, Refusal, VotingClosing, WrongState
 from domain.rules import Now, Rules
 
+Decision = tuple[ev.Event, ...] | Refusal
 
-def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> tuple[ev.Event, ...] | Refusal:
+
+def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> Decision:
     """What `command` means for `market`; None is a market that is not known here."""
     if isinstance(command, AdoptMarket):
         return _adopt(market, command, rules)
@@ -59,13 +61,13 @@ def decide(market: Market | None, command: Command, rules: Rules, now: Now) -> t
             assert_never(command)
 
 
-def _adopt(market: Market | None, command: AdoptMarket, rules: Rules) -> tuple[ev.Event, ...] | Refusal:
+def _adopt(market: Market | None, command: AdoptMarket, rules: Rules) -> Decision:
     if market is None:
         return (ev.MarketAdopted(command.observed),)
     return observe(market, command.observed, rules)
 
 
-def _cast(market: Market, command: CastVote) -> tuple[ev.Event, ...] | Refusal:
+def _cast(market: Market, command: CastVote) -> Decision:
     """Refusals in fixed order: the market's state, then voting closing; what is stored decides the rest."""
     wanted = VOTABLE_STATE[command.vote_type]
     if market.state is not wanted:
@@ -75,7 +77,7 @@ def _cast(market: Market, command: CastVote) -> tuple[ev.Event, ...] | Refusal:
     return (ev.VoteAdmitted(command),)
 
 
-def _record(market: Market, command: RecordChainVote) -> tuple[ev.Event, ...] | Refusal:
+def _record(market: Market, command: RecordChainVote) -> Decision:
     """A vote that stands on chain: counted, kept as late, or asked for again when the market knows more."""
     wanted = VOTABLE_STATE[command.vote_type]
     if market.state is wanted:
@@ -85,13 +87,13 @@ def _record(market: Market, command: RecordChainVote) -> tuple[ev.Event, ...] | 
     return (ev.ChainVoteCameLate(command),)
 
 
-def _reload(market: Market, command: Reload) -> tuple[ev.Event, ...] | Refusal:
+def _reload(market: Market, command: Reload) -> Decision:
     if command.stored == market and not command.was_asleep:
         return AlreadyInState(market.market_id)
     return (ev.MarketReloaded(command.stored, command.was_asleep),)
 
 
-def _describe(market: Market, command: DescribeMarket) -> tuple[ev.Event, ...] | Refusal:
+def _describe(market: Market, command: DescribeMarket) -> Decision:
     if not command.by_admin and command.by != market.creator:
         return NotTheCreator(market.market_id)
     if (command.question, command.category) == (market.question, market.category):

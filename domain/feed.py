@@ -113,7 +113,7 @@ def announce(
         if after.state is Lifecycle.FINALIZED:
             told.append(("CLAIMS_ENABLED", claims_payload(after), None))
     channel = market_channel(after.market_id)
-    messages = tuple(FeedMessage(channel, seq, *what) for seq, what in enumerate(told, start=after.market_seq + 1))
+    messages = tuple([FeedMessage(channel, seq, *what) for seq, what in enumerate(told, start=after.market_seq + 1)])
     moved = changed(
         after,
         version=version,

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+import orjson
+
 from domain.claims import claims_of
 from domain.deadlines import ClockName, Deadline
 from domain.feed import FeedMessage
@@ -46,20 +48,19 @@ def columns(rows: Iterable[Sequence[str | None]]) -> list[str]:
 
     Raises ValueError for a cell that contains a separator: text from outside is checked long before it comes here.
     """
-    return [_joined(column) for column in zip(*rows, strict=True)]
+    texts = []
+    for column in zip(*rows, strict=True):
+        text = CELL_SEPARATOR.join([NULL_CELL if cell is None else cell for cell in column])
+        nulls = text.count(NULL_CELL)
+        if text.count(CELL_SEPARATOR) != len(column) - 1 or (nulls and nulls != column.count(None)):
+            raise ValueError("a cell contains a separator of cells")
+        texts.append(text)
+    return texts
 
 
 def printable(words: str) -> str:
     """Words that a program on chain chose, without the characters that no row can hold."""
     return words.translate(_UNSTORABLE)
-
-
-def _joined(column: tuple[str | None, ...]) -> str:
-    text = CELL_SEPARATOR.join([NULL_CELL if cell is None else cell for cell in column])
-    nulls = text.count(NULL_CELL)
-    if text.count(CELL_SEPARATOR) != len(column) - 1 or (nulls and nulls != column.count(None)):
-        raise ValueError("a cell contains a separator of cells")
-    return text
 
 
 def moves_counts_only(change: Change) -> bool:
@@ -88,7 +89,7 @@ def counts_row(change: Change) -> tuple[str | None, ...]:
 def outbox_row(message: FeedMessage) -> tuple[str | None, ...]:
     """The columns of `save_outbox`, in its order."""
     votes_seq = None if message.votes_seq is None else str(message.votes_seq)
-    return message.channel, str(message.seq), message.type, json.dumps(message.payload), votes_seq
+    return message.channel, str(message.seq), message.type, orjson.dumps(message.payload).decode(), votes_seq
 
 
 def market_json(change: Change) -> dict[str, Any]:
