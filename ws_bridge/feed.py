@@ -91,9 +91,8 @@ class RedisFeed:
         if self._last_id is None:
             await self._take_position()
             return Batch(history_lost=True)
-        answer = await self._redis.xread({self._stream: self._last_id}, ENTRIES_AT_ONCE_MAX, BLOCK_MS)
-        entries = _entries(answer)
-        lost = self._anchored and not await self._redis.xrange(self._stream, self._last_id, self._last_id, 1)
+        entries, anchor = await self._ask(self._last_id)
+        lost = self._anchored and not anchor
         if lost:
             log.warning("the feed's history is gone; every subscriber starts over from a snapshot")
         if entries:
@@ -102,6 +101,16 @@ class RedisFeed:
             await self._take_position()
         published_by = _traceparents(entries) if self._is_traced else ()
         return Batch(_parse(entries), lost, published_by)
+
+    async def _ask(self, last_id: str) -> tuple[Entries, Entries]:
+        """What comes after an entry, and then that entry, if it is still there; one exchange."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.execute_command(
+                "XREAD", "COUNT", ENTRIES_AT_ONCE_MAX, "BLOCK", BLOCK_MS, "STREAMS", self._stream, last_id
+            )
+            pipe.xrange(self._stream, last_id, last_id, 1)
+            answer, anchor = await pipe.execute()
+        return _entries(answer), anchor
 
     async def _take_position(self) -> None:
         """Stand behind the newest entry; without any, there is no anchor until the first one comes."""

@@ -45,26 +45,19 @@ class History:
 
     def _append(self, message: Numbered, now_s: float) -> None:
         """A message that is known already changes nothing, one that does not follow starts the run anew."""
-        run = self._runs.get(message.channel)
-        if run is None:
+        if (run := self._runs.get(message.channel)) is None:
             run = self._runs[message.channel] = deque()
-        else:
-            if run and not self._continues(run, message):
+        elif run:
+            newest = run[-1][1]
+            if message.epoch != newest.epoch or message.seq > newest.seq + 1:
+                self._shorten(run, len(run))
+            elif message.seq <= newest.seq:
                 return
-            self._runs.move_to_end(message.channel)
         run.append((now_s, message))
         self.held_bytes += message.size_bytes
+        self._runs.move_to_end(message.channel)
         if len(run) > self._bounds.messages_max or run[0][0] <= now_s - self._bounds.age_max_s:
             self._trim(run, now_s)
-
-    def _continues(self, run: _Run, message: Numbered) -> bool:
-        """Whether it is new; a run that it does not follow is forgotten."""
-        newest = run[-1][1]
-        if message.epoch == newest.epoch and message.seq <= newest.seq:
-            return False
-        if message.epoch != newest.epoch or message.seq != newest.seq + 1:
-            self._shorten(run, len(run))
-        return True
 
     def since(self, channel: str, position: Position) -> Sequence[Numbered] | None:
         """Exactly what came after `position`, up to now; None when that is not known."""
