@@ -14,7 +14,6 @@ from typing import cast
 import orjson
 from redis.exceptions import RedisError
 
-from domain.feed import told_at
 from ws_bridge.backoff import Backoff, connect, heed_cancellation
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.relay import FEED_STREAM, TRACEPARENT
@@ -131,25 +130,25 @@ def _entries(answer: object) -> Entries:
 
 
 def _parse(entries: Entries) -> tuple[FeedEntry, ...]:
-    return tuple(message for entry_id, fields in entries for message in _messages(entry_id, fields))
+    return tuple(entry for entry_id, fields in entries if (entry := _entry(entry_id, fields)) is not None)
 
 
 def _traceparents(entries: Entries) -> tuple[str, ...]:
     return tuple(fields[TRACEPARENT] for _, fields in entries if TRACEPARENT in fields)
 
 
-def _messages(entry_id: str, fields: Mapping[str, str]) -> Sequence[FeedEntry]:
-    """A stream entry in each channel that it is told in; none for one that is not ours.
+def _entry(entry_id: str, fields: Mapping[str, str]) -> FeedEntry | None:
+    """A stream entry as a message; None for one that is not ours.
 
     If it was, its channels show a gap and start over.
     """
     try:
-        epoch, kind, when, payload_json = fields["epoch"], fields["type"], fields["timestamp"], fields["payload"]
-        votes_seq = fields.get("votes_seq")
-        places = told_at(fields["channel"], int(fields["seq"]), int(votes_seq) if votes_seq else None)
-        if not isinstance(orjson.loads(payload_json), dict):
+        if not isinstance(orjson.loads(fields["payload"]), dict):
             raise ValueError("no JSON object")
-        return [FeedEntry(channel, epoch, seq, kind, when, payload_json) for channel, seq in places]
+        where = (fields["channel"], fields["epoch"], int(fields["seq"]))
+        votes_seq = fields.get("votes_seq")
+        what = (fields["type"], fields["timestamp"], fields["payload"])
+        return FeedEntry(*where, *what, int(votes_seq) if votes_seq else None)
     except (KeyError, ValueError) as error:
         log.error("entry %s of the feed cannot be read: %s", entry_id, type(error).__name__)
-        return ()
+        return None

@@ -51,14 +51,14 @@ def parse_client(frame: str | bytes) -> ClientMessage:
     return ClientMessage(action, _channels(body), _resume(body), _token(body))
 
 
-def numbered(entry: FeedEntry) -> str:
-    """A numbered message; the envelope's own names win over the payload's."""
+def numbered(entry: FeedEntry, channel: str, seq: int) -> str:
+    """A numbered message in one of its places; the envelope's own names win over the payload's."""
     return _text({
         **json.loads(entry.payload_json),
         "type": entry.type,
-        "channel": entry.channel,
+        "channel": channel,
         "epoch": entry.epoch,
-        "seq": entry.seq,
+        "seq": seq,
         "timestamp": entry.timestamp,
     })  # fmt: skip
 

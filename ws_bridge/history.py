@@ -23,8 +23,8 @@ class HistoryBounds:
     age_max_s: float = 300.0
 
 
-_Run = deque[tuple[float, Numbered]]
-"""Messages with the time of their arrival, oldest first."""
+_Run = deque[Numbered]
+"""Oldest first."""
 
 
 class History:
@@ -48,15 +48,16 @@ class History:
         if (run := self._runs.get(message.channel)) is None:
             run = self._runs[message.channel] = deque()
         elif run:
-            newest = run[-1][1]
+            newest = run[-1]
             if message.epoch != newest.epoch or message.seq > newest.seq + 1:
                 self._shorten(run, len(run))
             elif message.seq <= newest.seq:
                 return
-        run.append((now_s, message))
+        message.kept_at_s = now_s
+        run.append(message)
         self.held_bytes += message.size_bytes
         self._runs.move_to_end(message.channel)
-        if len(run) > self._bounds.messages_max or run[0][0] <= now_s - self._bounds.age_max_s:
+        if len(run) > self._bounds.messages_max or run[0].kept_at_s <= now_s - self._bounds.age_max_s:
             self._trim(run, now_s)
 
     def since(self, channel: str, position: Position) -> Sequence[Numbered] | None:
@@ -64,10 +65,10 @@ class History:
         run = self._runs.get(channel)
         if not run:
             return None
-        oldest, newest = run[0][1], run[-1][1]
+        oldest, newest = run[0], run[-1]
         if position.epoch != newest.epoch or not oldest.seq - 1 <= position.seq <= newest.seq:
             return None
-        return [message for _, message in run if message.seq > position.seq]
+        return [message for message in run if message.seq > position.seq]
 
     def clear(self) -> None:
         """Messages of any channel may have been missed."""
@@ -79,18 +80,18 @@ class History:
         too_old_s = self._now_s() - self._bounds.age_max_s
         while self._runs:
             run = next(iter(self._runs.values()))
-            if run and run[-1][0] > too_old_s:
+            if run and run[-1].kept_at_s > too_old_s:
                 return
             self._forget_oldest()
 
     def _trim(self, run: _Run, now_s: float) -> None:
         self._shorten(run, len(run) - self._bounds.messages_max)
-        while run and run[0][0] <= now_s - self._bounds.age_max_s:
+        while run and run[0].kept_at_s <= now_s - self._bounds.age_max_s:
             self._shorten(run, 1)
 
     def _shorten(self, run: _Run, count: int) -> None:
         for _ in range(count):
-            self.held_bytes -= run.popleft()[1].size_bytes
+            self.held_bytes -= run.popleft().size_bytes
 
     def _forget_oldest(self) -> None:
         _, run = self._runs.popitem(last=False)

@@ -8,14 +8,14 @@ connections gone from the processor's cache.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Protocol
 
 from ws_bridge import frames, metrics
 from ws_bridge.history import History
 from ws_bridge.packets import Packet
-from ws_bridge.parcels import Numbered, Parcel, parcels
+from ws_bridge.parcels import Encode, Numbered, Parcel, parcels
 from ws_bridge.ports import Batch, FeedEntry
 from ws_bridge.snapshots import SnapshotDesk
 
@@ -84,13 +84,13 @@ class _Topic:
 class Hub:
     """The index and the fan-out. Everything happens in one thread, between two turns of the loop."""
 
-    def __init__(
-        self, desk: SnapshotDesk, history: History, encode: Callable[[FeedEntry], str] = frames.numbered
-    ) -> None:
+    def __init__(self, desk: SnapshotDesk, history: History, encode: Encode = frames.numbered) -> None:
         self._desk, self.history, self._encode = desk, history, encode
         self._topics: dict[str, _Topic] = {}
         self._members: dict[Member, None] = {}
         self._epochs: deque[str] = deque(maxlen=EPOCHS_KNOWN_MAX)
+        self.told: tuple[str, ...] = ()
+        """The channels that somebody listened to, of those that the last tick brought messages of."""
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -156,8 +156,10 @@ class Hub:
             self._lose_history()
         messages = self._record(batch.entries)
         metrics.PUBLISHED.inc(len(messages))
-        self._desk.outdate(entry.channel for entry in batch.entries)
-        news = [(self._topics[name], tuple(parcels(told))) for name, told in self._followed(messages).items()]
+        self._desk.outdate(message.channel for message in messages)
+        followed = self._followed(messages)
+        self.told = tuple(followed)
+        news = [(self._topics[channel], tuple(parcels(brought))) for channel, brought in followed.items()]
         _count(news)
         if len(news) == 1 and not lost:
             return zip(news[0][0].takers, repeat(news[0][1]))
@@ -190,7 +192,7 @@ class Hub:
 
     def _record(self, entries: Iterable[FeedEntry]) -> Sequence[Numbered]:
         """In the history before anybody hears of them."""
-        messages = [Numbered(entry, self._encode) for entry in entries]
+        messages = [Numbered(entry, *place, self._encode) for entry in entries for place in entry.places]
         self.history.record(messages)
         return messages
 

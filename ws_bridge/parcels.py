@@ -11,28 +11,33 @@ from dataclasses import dataclass
 from ws_bridge.packets import Packet, joined, packet
 from ws_bridge.ports import FeedEntry
 
+Encode = Callable[[FeedEntry, str, int], str]
+"""Writes a message as it is told in a channel under a number."""
+
 ENVELOPE_BYTES_MAX = 100
 """Of a frame: its header, the names of the envelope and a `seq`."""
 
 
 class Numbered:
-    """A live message, encoded once for all subscribers, and not before the first of them has to be told."""
+    """A live message in one of its places, encoded once for all subscribers, and not before one has to be told."""
 
-    __slots__ = ("_encode", "_form", "channel", "epoch", "seq", "size_bytes")
+    __slots__ = ("_encode", "_form", "channel", "epoch", "kept_at_s", "seq", "size_bytes")
 
-    def __init__(self, entry: FeedEntry, encode: Callable[[FeedEntry], str]) -> None:
-        self.channel, self.epoch, self.seq, kind, timestamp, payload_json = entry
+    def __init__(self, entry: FeedEntry, channel: str, seq: int, encode: Encode) -> None:
+        self.channel, self.epoch, self.seq = channel, entry.epoch, seq
+        self.kept_at_s = 0.0
+        """When the history took it."""
         self._form: FeedEntry | Packet = entry
         self._encode = encode
-        words = len(self.channel) + len(self.epoch) + len(kind) + len(timestamp)
-        self.size_bytes = 2 * (_ascii_bytes(payload_json) + words + ENVELOPE_BYTES_MAX)
+        words = len(channel) + len(entry.epoch) + len(entry.type) + len(entry.timestamp)
+        self.size_bytes = 2 * (_ascii_bytes(entry.payload_json) + words + ENVELOPE_BYTES_MAX)
         """What it takes at most: text and frame once it is encoded, before that only the entry."""
 
     @property
     def packet(self) -> Packet:
         """As it is written."""
         if isinstance(self._form, FeedEntry):
-            self._form = packet(self._encode(self._form))
+            self._form = packet(self._encode(self._form, self.channel, self.seq))
         return self._form
 
 

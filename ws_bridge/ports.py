@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from domain.feed import told_at
+
 
 class OutboxRow(Protocol):
     """One numbered message as it was committed together with the state it tells of (decisions F1)."""
@@ -130,7 +132,7 @@ class Tokens(Protocol):
 
 
 class FeedEntry(NamedTuple):
-    """One numbered message as it comes from the stream; a tuple, for two are made for each vote and few are told."""
+    """One numbered message as it comes from the stream; a tuple, for one is made for each vote and few are told."""
 
     channel: str
     epoch: str
@@ -139,6 +141,13 @@ class FeedEntry(NamedTuple):
     timestamp: str
     payload_json: str
     """The text of a JSON object."""
+    votes_seq: int | None = None
+    """Its number in the market's votes channel, if it is told there as well."""
+
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """Channel and number wherever it is told."""
+        return told_at(self.channel, self.seq, self.votes_seq)
 
 
 @dataclass(frozen=True, slots=True)

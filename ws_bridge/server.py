@@ -174,7 +174,7 @@ class Bridge:
             if batch.entries:
                 metrics.lagged(batch.entries[0].timestamp, self._wall_s())
             if self._teller is not None:
-                self._teller.changed(entry.channel for entry in batch.entries)
+                self._teller.changed(around.hub.told)
             around.desk.sweep()
             around.hub.history.sweep()
             if batch.entries:
@@ -184,7 +184,8 @@ class Bridge:
         """A span around one batch's way to the sockets, in the trace of what published it."""
         if not batch.published_by:
             return _UNTRACED
-        attributes = {"zmart.messages": len(batch.entries), "zmart.connections": len(self._connections)}
+        messages = sum(len(entry.places) for entry in batch.entries)
+        attributes = {"zmart.messages": messages, "zmart.connections": len(self._connections)}
         return self._spans.work("deliver", attributes, batch.published_by)
 
     async def _look(self, around: Surroundings) -> None:

@@ -153,7 +153,7 @@ def _ws() -> Iterator[Served]:
 
     def publish(entries: Sequence[FeedEntry]) -> None:
         assert process.stdin is not None
-        process.stdin.write(json.dumps([frames.numbered(entry) for entry in entries]) + "\n")
+        process.stdin.write(json.dumps([frames.numbered(entry, entry.channel, entry.seq) for entry in entries]) + "\n")
         process.stdin.flush()
 
     with _serving(process, publish) as server:

@@ -139,7 +139,8 @@ class Played:
 
 
 def _message(channel: str, epoch: int, seq: int) -> Numbered:
-    return Numbered(FeedEntry(channel, str(epoch), seq, "VOTE_UPDATE", "", "{}"), frames.numbered)
+    entry = FeedEntry(channel, str(epoch), seq, "VOTE_UPDATE", "", "{}")
+    return Numbered(entry, channel, seq, frames.numbered)
 
 
 STEPS: Mapping[bytes, Callable[[Played, bytes], None]] = {

@@ -20,7 +20,8 @@ CHANNEL = f"market_{MARKET}"
 
 
 def message(seq: int, epoch: str = "e1", channel: str = CHANNEL) -> Numbered:
-    return Numbered(FeedEntry(channel, epoch, seq, "VOTE_UPDATE", "t", "{}"), frames.numbered)
+    entry = FeedEntry(channel, epoch, seq, "VOTE_UPDATE", "t", "{}")
+    return Numbered(entry, channel, seq, frames.numbered)
 
 
 def recorded(*messages: Numbered, bounds: HistoryBounds | None = None) -> History:
@@ -80,7 +81,8 @@ PAYLOADS = ("{}", '{"likes":7}', '{"question": "\u00fcber \u6f22 \U0001f600"}', 
 
 @pytest.mark.parametrize("payload_json", PAYLOADS)
 def test_what_is_counted_is_at_least_what_a_message_takes_once_it_is_told(payload_json: str) -> None:
-    told = Numbered(FeedEntry(CHANNEL, "e1", 2**63, "VOTE_UPDATE", "t", payload_json), frames.numbered)
+    entry = FeedEntry(CHANNEL, "e1", 2**63, "VOTE_UPDATE", "t", payload_json)
+    told = Numbered(entry, *entry.places[0], frames.numbered)
     counted = recorded(told).held_bytes
     assert counted >= len(told.packet.frames) + sum(map(len, told.packet.texts))
 
@@ -88,9 +90,9 @@ def test_what_is_counted_is_at_least_what_a_message_takes_once_it_is_told(payloa
 def test_a_message_is_encoded_when_the_first_client_asks_for_it_and_never_again() -> None:
     encoded: list[int] = []
 
-    def encode(entry: FeedEntry) -> str:
-        encoded.append(entry.seq)
-        return frames.numbered(entry)
+    def encode(entry: FeedEntry, channel: str, seq: int) -> str:
+        encoded.append(seq)
+        return frames.numbered(entry, channel, seq)
 
     stage = Stage()
     stage.hub._encode = encode

@@ -406,18 +406,18 @@ def test_a_connection_that_is_gone_leaves_nothing_behind() -> None:
 
 
 def test_a_message_is_encoded_once_for_all_its_subscribers() -> None:
-    encoded: list[FeedEntry] = []
+    encoded: list[int] = []
     stage = Stage()
 
-    def encode(entry: FeedEntry) -> str:
-        encoded.append(entry)
-        return frames.numbered(entry)
+    def encode(entry: FeedEntry, channel: str, seq: int) -> str:
+        encoded.append(seq)
+        return frames.numbered(entry, channel, seq)
 
     stage.hub._encode = encode
     clients = [stage.connect(CHANNEL) for _ in range(100)]
     answer(stage, sheet(5))
     deliver(stage, 6)
-    assert len(encoded) == 1
+    assert encoded == [6]
     assert all(client.line.take()[-1]["seq"] == 6 for client in clients)
 
 
