@@ -326,7 +326,7 @@ async def running_grpc(settings: Settings, grace_s: float) -> AsyncIterator[Grpc
         limits=limits,
         now_s=lambda: int(clock.wall_s()),
         monotonic_s=clock.monotonic_s,
-        new_id=lambda: str(uuid_utils.uuid4()),
+        new_id=lambda: str(uuid_utils.uuid7()),  # by time, so that votes go to the end of their index
         program_id=settings.program_id,
         signer=receipts(settings),
         verifies=verifies_strictly,

@@ -125,7 +125,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the services work with; `now_s` is Unix seconds, `new_id` gives random UUIDs."""
+    """What the services work with; `now_s` is Unix seconds, `new_id` gives UUIDs that nobody had before."""
 
     router: CommandRouter
     accounts: MarketAccounts

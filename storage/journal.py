@@ -92,7 +92,7 @@ class PostgresJournal:
         try:
             await self._connection.fetch(sql("take_votes"), *arguments)
         except BaseException as error:
-            if getattr(error, "sqlstate", None) == vote_batches.NOT_ALL_WENT_IN:
+            if getattr(error, "sqlstate", None) in vote_batches.NOT_ALL_WENT_IN:
                 return False
             self._connection.terminate()
             raise

@@ -7,8 +7,9 @@ from domain.journal import Ballot, Change, Epochs
 from storage import codec, vote_rows
 from storage.fencing import check_distinct, check_fenced
 
-NOT_ALL_WENT_IN = "ZM001"
-"""SQLSTATE of `all_or_nothing`: a ballot has one in its way, a market has moved, or the epochs are not ours."""
+NOT_ALL_WENT_IN = ("ZM001", "23505")
+"""SQLSTATEs of `take_votes`: a market has moved or the epochs are not ours (`all_or_nothing`); a ballot has one in its way
+(unique_violation)."""
 
 
 def arguments(epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> list[Any] | None:

@@ -13,11 +13,11 @@ import itertools
 import json
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
+import uuid_utils
 import uvloop
 
 from app.bench.ballots import Plan, Voters, read_plan
@@ -46,7 +46,7 @@ def batches(voters: Voters, first: int) -> Iterator[list[str]]:
 def _ballot(voters: Voters, wallet: int, market: str, word: str, request_id: str) -> Ballot:
     vote = CastVote(
         market_id=MarketId(market),
-        vote_id=str(uuid.uuid4()),
+        vote_id=str(uuid_utils.uuid7()),
         wallet=Wallet(voters.wallets[wallet]),
         vote_type=VoteType.PROPOSAL,
         choice=word == "like",
