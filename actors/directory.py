@@ -45,6 +45,7 @@ class Directory:
         self._lock = threading.Lock()
         self._places: dict[str, Moved] = {}
         self._links: dict[str, Link] = {}
+        self._owners: dict[int, Link] = {}
         self._stopping = threading.Event()
         self._look = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,7 +79,8 @@ class Directory:
         expires_at_s, in_doubt = time.monotonic() + COMMAND_S_MAX, False
         while True:
             try:
-                link = await self._link_for(virtual_shard(command.market_id), expires_at_s)
+                vshard = virtual_shard(command.market_id)
+                link = self._owners.get(vshard) or await self._link_for(vshard, expires_at_s)
                 future: asyncio.Future[Answer] = self._loop.create_future()
                 link.put(self._waiting(command, future, expires_at_s))
                 answer = await future
@@ -109,7 +111,7 @@ class Directory:
     async def _round(self, commands: Sequence[Asked], expires_at_s: float) -> list[Answer | Failure]:
         """Queue all of them, those without an owner last, then wait for each."""
         vshards = [virtual_shard(command.market_id) for command in commands]
-        links: dict[int, Link | NotReached | None] = {vshard: self._link(vshard) for vshard in set(vshards)}
+        links: dict[int, Link | NotReached | None] = {vshard: self._owners.get(vshard) for vshard in set(vshards)}
         waiting: dict[int, asyncio.Future[Answer] | Failure] = {}
         try:
             for index in sorted(range(len(commands)), key=lambda index: links[vshards[index]] is None):
@@ -144,15 +146,10 @@ class Directory:
 
     async def _link_for(self, vshard: int, expires_at_s: float) -> Link:
         while time.monotonic() < expires_at_s and not self._stopping.is_set():
-            link = self._link(vshard)
-            if link is not None:
+            if (link := self._owners.get(vshard)) is not None:
                 return link
             await self.news(expires_at_s)
         raise NotReached(COMMAND_S_MAX)
-
-    def _link(self, vshard: int) -> Link | None:
-        slot = next((slot for slot, place in self._places.items() if vshard in place.epochs), None)
-        return self._links.get(slot) if slot is not None else None
 
     async def news(self, until_s: float) -> None:
         """Wait until some slot has moved, at most until the monotonic instant `until_s`."""
@@ -181,6 +178,12 @@ class Directory:
             self._places[moved.slot] = moved
             if moved.slot not in self._links and self._loop is not None:
                 self._links[moved.slot] = Link(self, moved.slot, self._sealed, is_traced=self._traceparent is not None)
+            self._owners = {
+                vshard: self._links[slot]
+                for slot, place in reversed(self._places.items())  # the slot that is known longest has the last word
+                if slot in self._links
+                for vshard in place.epochs
+            }
         self._have_waiters_look()
 
     def _have_waiters_look(self) -> None:

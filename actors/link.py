@@ -121,6 +121,7 @@ class Link:
         self._line = Line(sealed)
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._enough = 1
         self._in_flight: list[Waiting] = []
         self._sent = 0
         self._batch_id = 0
@@ -135,7 +136,8 @@ class Link:
         if len(self._queue) >= QUEUED_MAX:
             raise Overloaded(len(self._queue))
         self._queue.append(waiting)
-        self._arrived.set()
+        if len(self._queue) >= self._enough:
+            self._arrived.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"link to {self._slot}")
             self._task.add_done_callback(self._ended)
@@ -172,9 +174,7 @@ class Link:
 
     async def _gather(self) -> list[Waiting]:
         """Wait for a command, then take what else is there, within the bounds of a message."""
-        while not self._queue:
-            self._arrived.clear()
-            await self._arrived.wait()
+        await self._until(1)
         if self._company >= COMPANY_MIN:
             await self._wait_for_company()
         batch: list[Waiting] = []
@@ -190,12 +190,16 @@ class Link:
 
     async def _wait_for_company(self) -> None:
         """Wait until a quarter more than lately are there, or for COMPANY_S."""
-        enough = min(self._company * 5 // 4, COMPANY_MAX)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMPANY_S):
-                while len(self._queue) < enough:
-                    self._arrived.clear()
-                    await self._arrived.wait()
+                await self._until(min(self._company * 5 // 4, COMPANY_MAX))
+
+    async def _until(self, enough: int) -> None:
+        """Wait until so many commands are there, and be woken by the last of them only."""
+        if len(self._queue) < enough:
+            self._enough = enough
+            self._arrived.clear()
+            await self._arrived.wait()
 
     async def _deliver(self, batch: Sequence[Waiting]) -> Result | None:
         """Send until there is a result or time is up; `_sent` counts how often the batch was sent."""
