@@ -39,3 +39,5 @@ async def test_a_newcomer_sees_a_market_live_in_a_browser(system: RunningSystem,
             await eventually_async(lambda: page_shows(SEEN, ["live", "2 like, 1 dislike, 66.66 %"]), START_S_MAX)
             lines = "document.querySelectorAll('#log > div').length"
             assert await browser.evaluate(lines) == 2
+            await browser.evaluate(f"proposalBar(0, 0, 0); show({{ snapshot: {{ market_id: '{market_id}' }} }})")
+            await eventually_async(lambda: page_shows(SEEN, ["live", "2 like, 1 dislike, 66.66 %"]), START_S_MAX)
