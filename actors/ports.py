@@ -94,9 +94,12 @@ class Journal(Protocol):
         """Open a transaction that sees every epoch unchanged, else `Fenced`; leaving commits, an exception undoes."""
         ...
 
-    async def take(self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> bool:
+    async def take(
+        self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change], *, announces: bool = False
+    ) -> bool:
         """In one transaction: see every epoch unchanged, insert all ballots, save the changes that count them.
 
+        `announces`: its commit does what `announce_outbox` does.
         False, and nothing is written, when any of it cannot be so: `transaction` goes step by step and says why.
         """
         ...

@@ -21,6 +21,10 @@ from domain.ids import MarketId, virtual_shard
 from domain.observed import ChainClock, ChainConfig
 from domain.rules import STUCK_AFTER_S, Now, Rules, Schedule, ZeroVotes
 
+ANNOUNCE_S = 0.05
+"""The shortest pause between two hints to the notifier: each is a transaction, or makes one slower, and it carries 500
+rows at a time."""
+
 log = structlog.get_logger("shard")
 _C = TypeVar("_C", bound=Command)
 
@@ -67,7 +71,8 @@ class Residents:
         self.planned_work = False
         """Set when a commit has planned a transaction; whoever tells the chain agent clears it."""
         self.has_news = False
-        """Set when a commit has written to the outbox; whoever wakes the notifier clears it."""
+        """Set when a commit has written to the outbox and not woken the notifier."""
+        self._announced_at_s = -ANNOUNCE_S
         self.windows_moved = True
         """Set at the start and when GlobalConfig differs: every open window is looked at before anything else fires."""
 
@@ -122,6 +127,15 @@ class Residents:
                 self.has_news = self.has_news or bool(draft.change.feed)
             if draft.market is None:  # looked at in vain: nothing to stay awake for
                 self.household.evict(draft.market_id)
+
+    def announce_wait_s(self) -> float:
+        """How long until the notifier may be woken again; 0 or less for now."""
+        return self._announced_at_s + ANNOUNCE_S - self._settings.monotonic_s()
+
+    def announced(self) -> None:
+        """The notifier was woken after all that is kept."""
+        self.has_news = False
+        self._announced_at_s = self._settings.monotonic_s()
 
     def forget(self, market_id: MarketId) -> None:
         """The market is not stored any more: it has no actor and no deadline."""

@@ -54,8 +54,6 @@ TURN_S_MAX = 0.5
 TURN_S_MIN = 0.001
 BEAT_S = 2.0
 """How often a shard says in the database how it stands."""
-ANNOUNCE_S = 0.05
-"""The shortest pause between two hints to the notifier: each is a transaction, and it carries 500 rows at a time."""
 GATEWAYS_MAX = 64
 """Gateways whose last result is kept for a repeat; the one that was silent longest leaves first."""
 
@@ -94,7 +92,6 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         self._answered: dict[str, Result] = {}
         self._draining = False
         self._turn_at_s = time.monotonic()
-        self._announced_at_s = 0.0
         self._will_announce = False
         self._restarts = self._recent_losses = 0
         self._beat_at_s = 0.0
@@ -242,14 +239,13 @@ class Shard(Actor):  # type: ignore[misc]  # Thespian ships no types
         assert self._core is not None
         if self._journal is None:
             return
-        wait_s = self._announced_at_s + ANNOUNCE_S - time.monotonic()
+        wait_s = self._core.residents.announce_wait_s()
         if wait_s > 0:
             self._will_announce = True
             self.wakeupAfter(timedelta(seconds=wait_s), _Announce())
             return
-        self._core.residents.has_news = False
         self._run(self._journal.announce_outbox())
-        self._announced_at_s = time.monotonic()
+        self._core.residents.announced()
 
     def _tell_agent(self) -> None:
         if self._core is not None and self._core.residents.planned_work and self._agent is not None:

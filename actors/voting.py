@@ -91,10 +91,13 @@ class Voting:
         Drafts that were not taken are replaced by those of `_take`; an actor keeps its last one.
         """
         epochs, changes = self._residents.epochs_of(drafts), [draft.change for draft in drafts.values() if draft.change]
-        went_in = await self._journal.take(epochs, list(ballots.values()), changes)
+        announces = self._residents.announce_wait_s() <= 0
+        went_in = await self._journal.take(epochs, list(ballots.values()), changes, announces=announces)
         self._caution.learn(went_in)
         if went_in:
             self._residents.keep(list(drafts.values()))
+            if announces:
+                self._residents.announced()
             answers.update(_taken_answers(ballots, drafts))
         return went_in
 

@@ -74,13 +74,15 @@ class PostgresJournal:
             await self._fence(epochs)
             yield PostgresJournalTransaction(self._connection, epochs)
 
-    async def take(self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> bool:
+    async def take(
+        self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change], *, announces: bool = False
+    ) -> bool:
         """Insert all ballots and save the changes that count them, one statement and one commit.
 
         False, and nothing is written, when not all of it went in or the changes are more than counts; why, a
         `transaction` tells. Raises JournalLost: then the outcome is unknown.
         """
-        arguments = vote_batches.arguments(epochs, ballots, changes)
+        arguments = vote_batches.arguments(epochs, ballots, changes, announces=announces)
         if arguments is None:
             return False
         with outages("take_votes", JournalLost):

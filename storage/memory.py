@@ -71,7 +71,9 @@ class MemoryJournal(MemorySession):
             self._fence(epochs)
             self.database.tables.take_in(overlay)
 
-    async def take(self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> bool:
+    async def take(
+        self, epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change], *, announces: bool = False
+    ) -> bool:
         """Insert all ballots and save the changes that count them, or nothing, as `PostgresJournal.take` does."""
         if vote_batches.arguments(epochs, ballots, changes) is None:
             return False
@@ -83,6 +85,7 @@ class MemoryJournal(MemorySession):
                 await transaction.save(changes)
         except (_NotAllWentIn, Fenced):
             return False
+        self.database.announcements += announces
         return True
 
     async def load(self, market_ids: Sequence[MarketId]) -> Sequence[tuple[Market, Deadline | None]]:

@@ -8,11 +8,13 @@ from storage import codec, vote_rows
 from storage.fencing import check_distinct, check_fenced
 
 NOT_ALL_WENT_IN = ("ZM001", "23505")
-"""SQLSTATEs of `take_votes`: a market has moved or the epochs are not ours (`all_or_nothing`); a ballot has one in its way
-(unique_violation)."""
+"""SQLSTATEs of `take_votes`: a market has moved or the epochs are not ours (`all_or_nothing`); a ballot has one in its
+way (unique_violation)."""
 
 
-def arguments(epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change]) -> list[Any] | None:
+def arguments(
+    epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Change], *, announces: bool = False
+) -> list[Any] | None:
     """What `take_votes` needs, or None for changes that are more than counts and what is told of them.
 
     Ballots go in by (wallet, request_id), as in `PostgresBallots.insert_ballots`.
@@ -31,6 +33,7 @@ def arguments(epochs: Epochs, ballots: Sequence[Ballot], changes: Sequence[Chang
         *codec.columns(feed),
         len(ballots),
         len(changes),
+        announces,
     ]
 
 

@@ -20,7 +20,7 @@ from storage.reads import ChannelSnapshot, MarketReads
 from tests.integration.test_storage_journal import full_market, save
 from tests.support.eventually import eventually_async
 from tests.support.markets import NOON_S, config, market, market_id, wallet
-from tests.support.storage import PostgresGround, adopted, counted, own, planned
+from tests.support.storage import PostgresGround, adopted, ballot, counted, own, planned
 
 FAR_S = 4_000_000_000
 LONG_WAIT_S = 120.0
@@ -209,6 +209,25 @@ async def test_the_first_wait_returns_at_once_and_later_ones_on_news(
     waiting = asyncio.create_task(outbox.wait(LONG_WAIT_S))
     await journal.announce_outbox()
     await asyncio.wait_for(waiting, LONG_WAIT_S / 2)
+    await outbox.close()
+
+
+async def test_a_batch_that_announces_ends_the_wait_with_its_commit(
+    real_ground: PostgresGround, outbox: OutboxReader
+) -> None:
+    journal = await real_ground.journal()
+    epochs = await own(journal)
+    await save(journal, epochs, adopted(market()))
+    await outbox.wait(LONG_WAIT_S)
+    waiting = asyncio.create_task(outbox.wait(LONG_WAIT_S))
+    change = counted(market(), yes=1)
+    assert not await journal.take(epochs, [ballot(1, 2), ballot(1, 2)], [change], announces=True), "a batch that fails"
+    assert await journal.take(epochs, [ballot(1, 2)], [change])
+    assert not waiting.done(), "neither says a word"
+    change = counted(change.market, yes=1)
+    assert await journal.take(epochs, [ballot(2, 3)], [change], announces=True)
+    await asyncio.wait_for(waiting, LONG_WAIT_S / 2)
+    assert [row.seq for row in await outbox.unpublished(10)][-1] == change.feed[-1].seq, "what it told of is there"
     await outbox.close()
 
 

@@ -12,6 +12,7 @@ import pytest
 from actors import market_actor
 from actors.household import Household
 from actors.messages import Answer, Batch, Failed, WrongOwner
+from actors.residents import ANNOUNCE_S
 from actors.shard_core import BROKEN_RETRY_S, ShardCore, ShardSettings
 from domain.attempts import ATTEMPTS_MAX, WINDOW_S
 from domain.commands import AdoptMarket, CastVote, Command, DescribeMarket
@@ -88,7 +89,18 @@ async def test_a_vote_is_taken_counted_and_told(bench: Bench) -> None:
     assert isinstance(second, VoteTaken)
     assert first.tally == second.tally == Tally(1, 1, 1, 1), "both stand after the commit that took both"
     assert bench.tally() == Tally(1, 1, 1, 1)
-    assert bench.core.residents.has_news
+
+
+async def test_the_commit_of_new_votes_wakes_the_notifier_unless_it_was_woken_just_before(bench: Bench) -> None:
+    await bench.adopt()
+    await bench.send(ballot(1))
+    assert (bench.database.announcements, bench.core.residents.has_news) == (1, False)
+    await bench.send(ballot(2))
+    assert (bench.database.announcements, bench.core.residents.has_news) == (1, True), "the shard does, when it is time"
+    assert 0 < bench.core.residents.announce_wait_s() <= ANNOUNCE_S
+    bench.wall.s += ANNOUNCE_S
+    await bench.send(ballot(3))
+    assert (bench.database.announcements, bench.core.residents.has_news) == (2, False), "for both"
 
 
 async def test_a_second_vote_by_the_same_wallet_is_refused(bench: Bench) -> None:
