@@ -36,8 +36,8 @@ class Watched(OneShard):
         await super().start()
         take, ask = self.core._journal.take, self.core.residents.round
 
-        async def noted(epochs: Any, ballots: Sequence[Ballot], changes: Sequence[Change]) -> bool:
-            self.at_once.append(await take(epochs, ballots, changes))
+        async def noted(epochs: Any, ballots: Sequence[Ballot], changes: Sequence[Change], *, announces: bool) -> bool:
+            self.at_once.append(await take(epochs, ballots, changes, announces=announces))
             return self.at_once[-1]
 
         def heard(messages: Any) -> Any:
