@@ -68,7 +68,7 @@ class TallyProjector:
         for market_id in market_ids:
             if len(self._changed) < self._settings.changed_max:
                 self._changed[market_id] = None
-        self._news.set()
+            self._news.set()
 
     def was_read(self, market: Market) -> None:
         """Somebody read this market's tallies: if they are missing or wrong in Redis, they are written."""
@@ -119,6 +119,8 @@ class TallyProjector:
             return  # a sweep is due
 
     async def _compare(self) -> None:
+        if not self._was_read:
+            return
         read, self._was_read = self._was_read, {}
         tallies = [tally for market in read.values() for tally in tallies_of(market)]
         await self._note_faults(tallies, missing=True)
