@@ -16,8 +16,8 @@ from thespian.actors import ActorSystem
 from actors.supervisor import GLOBAL_NAME, NodeSupervisor
 
 CONNECT_RETRY_S = 0.1
-SLICE_S = 0.02
-"""How long a thread listens before it looks whether anything else has changed."""
+SLICE_S = 0.1
+"""How long a thread listens before it looks whether anything else has changed; each listening costs 0.25 ms of CPU."""
 _PROCESS_TOKEN = secrets.token_hex(8)
 
 log = structlog.get_logger("directory")
