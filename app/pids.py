@@ -16,17 +16,36 @@ PROBE_S = 1.0
 """The longest look at the database; a system whose table is locked must go on being watched."""
 
 
-def pids_of_roles(running: dict[str, list[int]], data_dir: Path, database_url: str) -> dict[str, list[int]]:
-    """Pids by role; the actor tree's own come from its status file and from the table of owners."""
+ASK_AGAIN_S = 10.0
+"""How long the pids of owners are believed while such processes live: a look is a session of its own, 5 ms of CPU."""
+
+
+class Owners:
+    """The pids of the shards, asked for when one of them is gone; a number that was given away again shows later."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._pids: list[int] = []
+        self._asked_at_s = 0.0
+
+    def pids(self, now_s: float) -> list[int]:
+        """What the table of owners says, empty while the database is away."""
+        if now_s - self._asked_at_s < ASK_AGAIN_S and self._pids and all(map(_runs, self._pids)):
+            return self._pids
+        self._asked_at_s = now_s
+        try:
+            self._pids = asyncio.run(shard_pids(self._database_url))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            self._pids = []
+        return self._pids
+
+
+def pids_of_roles(running: dict[str, list[int]], data_dir: Path, shards: list[int]) -> dict[str, list[int]]:
+    """Pids by role; the actor tree's own come from its status file."""
     tree = read_status(data_dir / STATUS_FILE)
     bridges = [pid for name, pids in running.items() if name.partition("-")[0] == "bridge" for pid in pids]
-    pids = {"up": [os.getpid()], **running, "bridge": bridges}
-    pids |= {name: [tree[name]] for name in ("launcher", "admin", "supervisor") if name in tree}
-    try:
-        pids["shard"] = asyncio.run(shard_pids(database_url))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-        pids["shard"] = []  # the database is away; the next look tells
-    return pids
+    pids = {"up": [os.getpid()], **running, "bridge": bridges, "shard": shards}
+    return pids | {name: [tree[name]] for name in ("launcher", "admin", "supervisor") if name in tree}
 
 
 def bridge_names(count: int) -> list[str]:
@@ -60,3 +79,11 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process exists and is no zombie: its parent may be slow to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -22,7 +22,7 @@ from app.config import Settings
 from app.connection import ConnectionFile, connection_of, without_password
 from app.embedded import DataDirectoryUnusable, EmbeddedEnvoy, EmbeddedPostgres, EmbeddedValkey, Endpoint
 from app.operator_tokens import minted, noted
-from app.pids import bridge_names, pids_of_roles
+from app.pids import Owners, bridge_names, pids_of_roles
 from app.readiness import Probes
 from app.restarts import Restarts, store_alert
 from app.roles_actors import STATUS_FILE
@@ -73,6 +73,7 @@ class System:
         self._file = ConnectionFile(self.data_dir)
         self._env: dict[str, str] = {}
         self._lock: TextIO | None = None
+        self._owners: Owners | None = None
 
     def start(self) -> None:
         """Start and wait for every role, then write connection.json; `stop` clears up.
@@ -86,6 +87,7 @@ class System:
         database_url, redis_url = self._database(), self._redis()
         self._env = self._environment(database_url, redis_url)
         asyncio.run(migrate(database_url))
+        self._owners = Owners(database_url)
         self.runner.start(self._exporter())
         if self.settings.solana_rpc_url is None:
             self.runner.start(self._role("ledger", self._probes.ledger, argv=("ledger",)))
@@ -184,7 +186,8 @@ class System:
         await store_alert(self._env["ZMART_DATABASE_URL"], note)
 
     def _pids(self) -> dict[str, list[int]]:
-        return pids_of_roles(self.runner.pids(), self.data_dir, self._env["ZMART_DATABASE_URL"])
+        assert self._owners is not None, "start() comes first"
+        return pids_of_roles(self.runner.pids(), self.data_dir, self._owners.pids(clock.monotonic_s()))
 
 
 FAILURES = (
