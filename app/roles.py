@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from app import exporter
+from app.call_stack import in_one_piece
 from app.collector import NEW_OBJECTS_OF_CALLS_MAX, calm_collector
 from app.config import Settings
 from app.exec_child import guarded
@@ -30,7 +31,7 @@ def serve_role(role: str, settings: Settings) -> None:
     if settings.otlp_endpoint is None:
         leave_opentelemetry_out()
     with _exported(role, settings):
-        _serve(role, settings)
+        in_one_piece(_serve, role, settings)
 
 
 @contextlib.contextmanager
