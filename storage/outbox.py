@@ -1,9 +1,8 @@
 """What waits to be told, for the notifier that carries it on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 from storage.database import Database
 from storage.news import News
@@ -14,9 +13,8 @@ KEPT_PUBLISHED_S = 3600
 PRUNED_AT_ONCE_MAX = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """One numbered message as it was committed with the state it tells of (decisions F1)."""
+class OutboxRow(NamedTuple):
+    """One numbered message as it was committed with the state it tells of (decisions F1); `unpublished`'s columns."""
 
     id: int
     channel: str
@@ -42,7 +40,7 @@ class OutboxReader:
 
     async def unpublished(self, limit: int) -> Sequence[OutboxRow]:
         """The oldest rows not yet marked, in id order."""
-        return [_row(row) for row in await self._database.fetch("unpublished", limit)]
+        return [OutboxRow._make(row) for row in await self._database.fetch("unpublished", limit)]
 
     async def mark_published(self, ids: Sequence[int]) -> None:
         """These rows are in the stream; marking twice is harmless."""
@@ -62,8 +60,3 @@ class OutboxReader:
     async def close(self) -> None:
         """Stop listening."""
         await self._news.close()
-
-
-def _row(row: Any) -> OutboxRow:
-    place = (row["id"], row["channel"], row["seq"], row["type"])
-    return OutboxRow(*place, row["payload"], row["created_at"], row["epoch"], row["votes_seq"])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -23,6 +26,9 @@ PACE_S = 0.05
 first message after a silence does not wait."""
 WAIT_MAX_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
+
+COMMITS_AT_ONCE = 64
+"""All rows of a commit have its time, which is written once while so few others come in between."""
 
 FIELDS = ("channel", "epoch", "seq", "type", "timestamp", "payload", "votes_seq")
 TRACEPARENT = "traceparent"
@@ -84,7 +90,7 @@ class Relay:
             if not carried:
                 await _unless(stop, self._outbox.wait(WAIT_MAX_S))
             elif carried < ROWS_AT_ONCE_MAX:
-                await _unless(stop, asyncio.sleep(PACE_S))
+                await _paused(stop, PACE_S)
             self._backoff.reset()
             self._say(None)
         except (RedisError, OSError) as error:
@@ -123,9 +129,20 @@ class Relay:
 
 def entry_values(row: OutboxRow) -> tuple[str, ...]:
     """A row as the values of a stream entry, in the order of `FIELDS`."""
-    when = rfc3339(row.created_at.timestamp())
     votes_seq = "" if row.votes_seq is None else str(row.votes_seq)
-    return row.channel, row.epoch, str(row.seq), row.type, when, row.payload_json, votes_seq
+    return row.channel, row.epoch, str(row.seq), row.type, _told_at(row.created_at), row.payload_json, votes_seq
+
+
+@lru_cache(maxsize=COMMITS_AT_ONCE)
+def _told_at(created_at: datetime) -> str:
+    return rfc3339(created_at.timestamp())
+
+
+async def _paused(stop: asyncio.Event, pause_s: float) -> None:
+    """Wait that long, or for `stop` if that comes first: `_unless` without its two tasks."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(pause_s):
+            await stop.wait()
 
 
 async def _unless(stop: asyncio.Event, pause: Coroutine[Any, Any, None]) -> None:
