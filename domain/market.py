@@ -6,8 +6,8 @@ on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from operator import attrgetter
 from typing import Any, assert_never
 
 from domain import events as ev
@@ -109,25 +109,14 @@ class Market:
 
 
 _fields = [field.name for field in fields(Market)]
-_Blank = type("_Blank", (), {"__slots__": _fields})
+_values = attrgetter(*_fields)
+_Blank = make_dataclass("_Blank", _fields, slots=True)
 """A market in the making: the same places in memory, and not frozen yet."""
 
 
-def _copier() -> Callable[[Market], Any]:
-    """Copies field by field into a blank, written out as `dataclasses` writes an `__init__`: 0.5 us, a loop takes 4."""
-    lines = [f"    blank.{name} = market.{name}" for name in _fields]
-    scope: dict[str, Any] = {"Blank": _Blank}
-    exec("\n".join(["def copied(market):", "    blank = Blank()", *lines, "    return blank"]), scope)  # noqa: S102
-    copied: Callable[[Market], Any] = scope["copied"]
-    return copied
-
-
-_copied = _copier()
-
-
 def changed(market: Market, **changes: object) -> Market:
-    """What `dataclasses.replace` gives, in 1 us instead of 9: every batch of votes makes two copies of a market."""
-    copy = _copied(market)
+    """What `dataclasses.replace` gives, in 2 us instead of 9: every batch of votes makes two copies of a market."""
+    copy: Any = _Blank(*_values(market))
     for name, value in changes.items():
         setattr(copy, name, value)
     copy.__class__ = Market
