@@ -23,8 +23,8 @@ from storage.tally_cache import NOTHING, WALLETS_MAX, TallyCache, Written
 class ProjectorSettings:
     """Rhythm and bounds of a projector."""
 
-    gather_s: float = 0.05
-    """Between two turns, so that a market with many changes is written once."""
+    gather_s: float = 0.2
+    """Between two turns, so that many changes of a market are one write; the first after a silence does not wait."""
     backoff_s_min: float = 0.1
     backoff_s_max: float = 2.0
     """While Redis or PostgreSQL does not answer."""
