@@ -71,6 +71,7 @@ async def test_without_a_global_config_a_deadline_that_is_due_is_no_reason_to_hu
     core.residents.alarms.set(market_id(), Deadline(NOON_S - 1, ClockName.CHAIN))
     core.hear(ChainClock(10, NOON_S), None)
     shard = Shard()
+    shard._loop.close()
     shard._core = core
     assert shard._pause_s() == TURN_S_MAX
     core.hear(None, config())
