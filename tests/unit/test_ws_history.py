@@ -106,6 +106,19 @@ def test_a_message_is_encoded_when_the_first_client_asks_for_it_and_never_again(
     assert encoded == [4, 5]
 
 
+def test_a_tally_is_told_and_resumed_in_both_channels_of_its_market_under_the_number_of_each() -> None:
+    stage, votes = Stage(), f"votes_{MARKET}"
+    stage.hub.deliver(Batch((FeedEntry(CHANNEL, "e1", 1, "STATE_CHANGED", "t", "{}"),)))
+    held = {CHANNEL: {"epoch": "e1", "seq": 1}, votes: {"epoch": "e1", "seq": 6}}
+    tallies = [FeedEntry(CHANNEL, "e1", seq, "VOTE_UPDATE", "t", f'{{"likes": {seq}}}', seq + 5) for seq in (2, 3)]
+    stage.hub.deliver(Batch((tallies[0],)))
+    client = stage.connect()
+    client.say("subscribe", channels=[CHANNEL, votes], resume=held)
+    stage.hub.deliver(Batch((tallies[1],)))
+    told = [(each["channel"], each["seq"], each["likes"]) for each in client.line.take() if "likes" in each]
+    assert sorted(told) == [(CHANNEL, 2, 2), (CHANNEL, 3, 3), (votes, 7, 2), (votes, 8, 3)]
+
+
 def test_a_client_that_comes_back_gets_precisely_what_it_missed_and_nothing_is_read() -> None:
     stage = Stage()
     entries = tuple(FeedEntry(CHANNEL, "e1", seq, "VOTE_UPDATE", "t", f'{{"likes": {seq}}}') for seq in range(1, 6))
