@@ -23,7 +23,8 @@ from actors import hardening
 from actors.messages import Drain, Drained, NodeStarted, StartNode
 from actors.supervisor import GLOBAL_NAME, NodeSupervisor
 
-LOOK_S = 0.02
+LOOK_S = 0.05
+"""Between two looks at the two pids; one costs 0.1 ms of CPU, and a new tree takes a second."""
 START_S_MAX = 10.0
 DRAIN_S_MAX = 5.0
 SHUTDOWN_S_MAX = 5.0

@@ -39,6 +39,11 @@ class Restarts:
             data = {"role": role, "losses": str(LOSSES_HEARD), "within_s": f"{WITHIN_S:.0f}"}
             self._untold[role] = AlertNote("role_restarting", "HIGH", f"role_restarting:{role}", None, data)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything is to be told."""
+        return bool(self._untold)
+
     async def tell(self) -> None:
         """Store what is to be told; it waits during an outage, for the lost role may be the database."""
         for role, note in list(self._untold.items()):

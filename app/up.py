@@ -119,7 +119,8 @@ class System:
             if clock.monotonic_s() - looked_at_s > REFRESH_S:
                 looked_at_s = clock.monotonic_s()
                 self._file.follow(self._pids())
-                asyncio.run(self._restarts.tell())
+                if self._restarts.has_news:
+                    asyncio.run(self._restarts.tell())
 
     def stop(self) -> None:
         """Stop every role, in reverse order."""
