@@ -30,7 +30,8 @@ WALLETS_AT_ONCE_MAX = 1_000
 GATHERING_S = 60
 """A set that was never swapped in, because its writer died, goes by itself."""
 
-_SPELLINGS = ("vote_tally:%s:yes", "vote_tally:%s:no", "vote_tally:%s:version", "vote_set:%s")
+_VERSION = "vote_tally:%s:version"
+_SPELLINGS = ("vote_tally:%s:yes", "vote_tally:%s:no", _VERSION, "vote_set:%s")
 """Yes, no, version and wallets of a tally; nobody else spells them (T3, T11)."""
 
 _SET_ALL = """#!lua
@@ -109,7 +110,9 @@ class TallyCache:
 
     async def versions(self, names: Sequence[TallyName]) -> list[int]:
         """The market version of each tally, NOTHING for one that is not there."""
-        found = await self._redis.mget([_keys(name)[2] for name in names]) if names else []
+        if not names:
+            return []
+        found = await self._redis.mget([_VERSION % _label(name) for name in names])
         heed_cancellation()
         return [_number(text) for text in found]
 
