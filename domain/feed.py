@@ -103,24 +103,25 @@ def announce(
     """
     if before is None:
         return replace(after, version=version), ()
-    told: list[tuple[str, dict[str, Any], int | None]]
     updates = [tally_payload(after, kind) for kind in _KINDS if tells_all or before.tally(kind) != after.tally(kind)]
     if after.is_upheld and not before.is_upheld:
         updates.append({**tally_payload(after, VoteType.DISPUTE), "synthetic": True})
-    told = [("VOTE_UPDATE", update, seq) for seq, update in enumerate(updates, start=after.votes_seq + 1)]
-    if tells_all or before.state is not after.state:
-        told.append(("STATE_CHANGED", _state_payload(before, after), None))
-        if after.state is Lifecycle.FINALIZED:
-            told.append(("CLAIMS_ENABLED", claims_payload(after), None))
-    channel = market_channel(after.market_id)
-    messages = tuple([FeedMessage(channel, seq, *what) for seq, what in enumerate(told, start=after.market_seq + 1)])
-    moved = changed(
-        after,
-        version=version,
-        market_seq=after.market_seq + len(told),
-        votes_seq=after.votes_seq + len(updates),
-    )
-    return moved, messages
+    channel, seq, votes_seq = market_channel(after.market_id), after.market_seq, after.votes_seq
+    told = []
+    for update in updates:
+        seq, votes_seq = seq + 1, votes_seq + 1
+        told.append(FeedMessage(channel, seq, "VOTE_UPDATE", update, votes_seq))
+    for name, payload in _state_news(before, after) if tells_all or before.state is not after.state else ():
+        seq += 1
+        told.append(FeedMessage(channel, seq, name, payload))
+    return changed(after, version=version, market_seq=seq, votes_seq=votes_seq), tuple(told)
+
+
+def _state_news(before: Market, after: Market) -> list[tuple[str, dict[str, Any]]]:
+    """What is told of a market that has come to another state."""
+    changed_to = {"market_id": after.market_id, "old_state": before.state.name, "new_state": after.state.name}
+    news = [("STATE_CHANGED", changed_to)]
+    return [*news, ("CLAIMS_ENABLED", claims_payload(after))] if after.state is Lifecycle.FINALIZED else news
 
 
 def tally_payload(market: Market, vote_type: VoteType) -> dict[str, Any]:
@@ -171,7 +172,3 @@ def snapshot_payload(market: Market) -> dict[str, Any]:
         "claims_enabled": market.state is Lifecycle.FINALIZED,
         "outcome": outcome_word(market),
     }
-
-
-def _state_payload(before: Market, after: Market) -> dict[str, Any]:
-    return {"market_id": after.market_id, "old_state": before.state.name, "new_state": after.state.name}
