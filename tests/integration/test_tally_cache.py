@@ -380,7 +380,6 @@ async def test_many_tallies_are_written_by_as_few_scripts_as_their_wallets_allow
     each = WALLETS_AT_ONCE_MAX // 2
     names = [TallyName(market_id(number), VoteType.PROPOSAL) for number in range(1, 6)]
     voters = {name: [wallet(place * each + voter) for voter in range(each)] for place, name in enumerate(names)}
-    await polls.cache.advance([])
     await polls.redis.config_resetstat()
     tallies = [Advance(StoredTally(name, 1, each, 0, each), NOTHING, voters[name]) for name in names]
     assert await polls.cache.advance(tallies) == [Written.DONE] * len(names)
