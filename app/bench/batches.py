@@ -23,6 +23,7 @@ import uvloop
 from app.bench.ballots import Plan, Voters, read_plan
 from app.bench.bulk_voter import MESSAGE_VOTES
 from app.bench.harness import Figures
+from app.call_stack import in_one_piece
 from app.clock import wall_s
 from domain.commands import CastVote
 from domain.ids import MarketId, Wallet
@@ -83,4 +84,5 @@ async def insert(plan: Plan, voters: Voters) -> Figures:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        print(json.dumps(loop.run(insert(*read_plan(Path(sys.argv[1]))))), flush=True)  # noqa: T201 - the figures
+        figures = in_one_piece(loop.run, insert(*read_plan(Path(sys.argv[1]))))
+    print(json.dumps(figures), flush=True)  # noqa: T201 - the figures

@@ -21,6 +21,7 @@ import uvloop
 
 from app.bench.ballots import Plan, Voters, read_plan
 from app.bench.harness import Figures
+from app.call_stack import in_one_piece
 from zmart.v1.vote_service_pb2 import BulkVote, StreamVotesRequest, StreamVotesResponse
 
 METHOD = "/zmart.v1.VoteService/StreamVotes"
@@ -96,6 +97,6 @@ def _figures(plan: Plan, load: Load, began_s: float, cpu_s: float) -> tuple[Figu
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        figures, voted = loop.run(cast(*read_plan(folder)))
+        figures, voted = in_one_piece(loop.run, cast(*read_plan(folder)))
     (folder / "votes.txt").write_text("\n".join(voted))
     print(json.dumps(figures), flush=True)  # noqa: T201 - how the bench learns the figures

@@ -1,8 +1,8 @@
 """The least that a server of these messages must do: parse one, answer one.
 
-A program of its own, the baseline of `zmart bench votes`: grpc.aio on the same event loop, with the same options and
-the same messages as the product's server, and nothing behind it. Run as `python -m app.bench.echo`; the first line it
-prints is its port.
+A program of its own, the baseline of `zmart bench votes`: grpc.aio on the same event loop, with the same options, the
+same room for frames and the same messages as the product's server, and nothing behind it. Run as `python -m
+app.bench.echo`; the first line it prints is its port.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import grpc
 import uvloop
 from grpc.aio import ServicerContext
 
+from app.call_stack import in_one_piece
 from app.embedded.loopback import LOOPBACK
 from grpc_server.server import OPTIONS
 from zmart.v1.vote_service_pb2 import (
@@ -66,4 +67,4 @@ async def _serve() -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(_serve())
+        in_one_piece(loop.run, _serve())
