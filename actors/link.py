@@ -45,7 +45,7 @@ RECONNECT_S = 0.02
 """The pause after a connection that was refused or lost: whoever starts the next shard needs as long at least."""
 COMPANY_S = 0.003
 """How long a command waits for others to share its batch with, while there are many: a batch costs milliseconds of CPU,
-and where all of that is taken, fewer and larger batches answer sooner (5 % on two cores; 6 ms were worth it no more)."""
+and where all of that is taken, fewer and larger batches answer sooner (5 % on two cores; twice as long gave less)."""
 COMPANY_MIN, COMPANY_MAX = 8, 64
 """What many is: a command after a batch of fewer goes at once, and none waits once so many are there."""
 COMMAND_S_MAX = 5.0
